@@ -1,0 +1,1 @@
+"""A Plan becomes an image, and an image a server: lock, bake, pack, prove, store, run."""

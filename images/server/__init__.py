@@ -1,0 +1,1 @@
+"""The programs that run on servers. Standard library only: they are payload of every image."""

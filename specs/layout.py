@@ -1,0 +1,41 @@
+"""Where things live on a server and in an image: the paths, addresses and ports all parts share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ETC: Final = "/etc/bakehouse"
+"""Configuration that the image brings: `server.json`, `apps/<app>/compose.yaml`."""
+
+LIB: Final = "/usr/lib/bakehouse"
+"""Our programs (`images/server/`), and below `images/` the apps' OCI archives."""
+
+SERVER_JSON: Final = f"{ETC}/server.json"
+"""What our programs know of the spec; part of the image."""
+
+BOOT_JSON: Final = f"{ETC}/boot.json"
+"""What one server learnt from `boot.yaml`: its role, generation and whether it may make a cluster."""
+
+RUN: Final = "/run/bakehouse"
+SECRETS: Final = f"{RUN}/secrets"
+"""One file for each secret, delivered after boot; tmpfs, mode 0700."""
+
+DATA: Final = "/data"
+"""All that outlives a server: `postgres/<major>/main`, `apps/<app>/<volume>`, `caddy`, `state`."""
+
+STATE: Final = f"{DATA}/state"
+"""Generated passwords and what is made from them; synchronised with the data."""
+
+BAKE: Final = "/run/bakehouse-bake"
+"""Only while an image bakes: `repo/` (a flat apt repository), `payload/<sha256>/`."""
+
+POOLER_ADDRESS: Final = "10.88.88.1"
+"""PgBouncer's address for containers, on `POOLER_LINK`, a bridge without ports of its own."""
+
+POOLER_LINK: Final = "bakehouse0"
+POOLER_PORT: Final = 6432
+
+APP_PORT_BASE: Final = 20_000
+"""Replica `r` (from 0) of the app with index `i` listens on 127.0.0.1 at base + 20 i + r."""
+
+MAX_REPLICAS: Final = 20
