@@ -14,7 +14,7 @@ SERVER_JSON: Final = f"{ETC}/server.json"
 """What our programs know of the spec; part of the image."""
 
 BOOT_JSON: Final = f"{ETC}/boot.json"
-"""What one server learnt from `boot.yaml`: its role, generation and whether it may make a cluster."""
+"""What one server learnt from `boot.yaml`: role, generation, whether it may make a cluster."""
 
 RUN: Final = "/run/bakehouse"
 SECRETS: Final = f"{RUN}/secrets"

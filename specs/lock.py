@@ -59,7 +59,7 @@ def lock_path(spec_file: Path) -> Path:
 
 
 def dump(lock: Lock) -> str:
-    """JSON with sorted keys and a line for each value: stable, and a small diff for a small change."""
+    """JSON with sorted keys, a line for each value: a small change is a small diff."""
     data = {"format": FORMAT, **asdict(lock)}
     return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
