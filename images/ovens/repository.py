@@ -1,0 +1,58 @@
+"""A flat apt repository made of locked packages: what a bake installs from, instead of a mirror."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from images.archive import cached
+from images.home import Home
+from images.run import run
+from specs.lock import LockedPackage
+
+
+def make(home: Home, packages: Sequence[LockedPackage], release: str, at: Path) -> Path:
+    """Fill the folder `at` with hard links to the cached packages and their index.
+
+    The packages must be in the cache (`archive.fetch`). Their digests were checked there, so apt is
+    told to trust the index instead of a signature. mmdebstrap finds the essential packages by the
+    name of the `release`.
+    """
+    at.mkdir(parents=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        stanzas = list(pool.map(lambda package: _stanza(home, package), packages))
+    for package in packages:
+        (at / _file_name(package)).hardlink_to(cached(home, package))
+    index = "\n".join(stanzas)
+    (at / "Packages").write_text(index, encoding="utf-8")
+    digest = hashlib.sha256(index.encode()).hexdigest()
+    entry = f"{digest} {len(index.encode())} Packages"
+    (at / "Release").write_text(
+        f"Suite: {release}\nCodename: {release}\nSHA256:\n {entry}\n", encoding="utf-8"
+    )
+    return at
+
+
+def _file_name(package: LockedPackage) -> str:
+    version = package.version.replace(":", "%3a")
+    return f"{package.name}_{version}_{package.architecture}.deb"
+
+
+def _stanza(home: Home, package: LockedPackage) -> str:
+    """The package's entry in the index; its control fields are kept beside the .deb."""
+    file = cached(home, package)
+    kept = file.with_suffix(".control")
+    if kept.exists():
+        control = kept.read_text(encoding="utf-8")
+    else:
+        control = run(["dpkg-deb", "--field", str(file)]).stdout
+        draft = kept.with_name(f".{kept.name}.{os.getpid()}")
+        draft.write_text(control, encoding="utf-8")
+        draft.replace(kept)
+    return (
+        f"{control.rstrip()}\nFilename: ./{_file_name(package)}\n"
+        f"Size: {package.size}\nSHA256: {package.sha256}\n"
+    )
