@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from specs.model import Spec
+from specs.plan import ImagePlan
 
 BASE: Final = (
     "acl",
@@ -77,7 +78,7 @@ FIRST_PERSON: Final = 1000
 """The number of the spec's first user; Debian's `FIRST_UID`."""
 
 
-def layers(spec: Spec) -> dict[str, tuple[str, ...]]:
+def layers(spec: Spec | ImagePlan) -> dict[str, tuple[str, ...]]:
     """The names wanted in each layer, dependencies not counted.
 
     `base`, `services` and `extra` stand on one another in this order; `tools` and `app:<name>`
@@ -104,7 +105,7 @@ def layers(spec: Spec) -> dict[str, tuple[str, ...]]:
     return wanted
 
 
-def numbers(spec: Spec) -> dict[str, int]:
+def numbers(spec: Spec | ImagePlan) -> dict[str, int]:
     """Accounts and their numbers: the fixed ones, then the spec's users from `FIRST_PERSON` up."""
     people = {user.name: FIRST_PERSON + index for index, user in enumerate(spec.users)}
     return {**ACCOUNTS, **people}

@@ -1,0 +1,125 @@
+"""ImagePlan → `bake.yaml`, the only description of what goes into an image.
+
+The real cloud-init executes it in every oven. The document brings its own lists of modules, so
+that the configuration of a vendor's base image has no say in the bake. What may fail, fails:
+every script runs under `set -e`, and a failing script, package or file is an error in
+`cloud-init status --format json` (cloud-init's runparts and module runner).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cloudinit import access, firewall, system
+from cloudinit.accounts import account_numbers, accounts_script
+from cloudinit.document import Value, dump
+from cloudinit.part import File, Part
+from cloudinit.template import render
+from specs import layout
+from specs.packages import layers
+from specs.plan import ImagePlan
+
+SECTIONS: Final = (system, access, firewall)
+"""In the order in which their commands run."""
+
+MODULES: Final[dict[str, Value]] = {
+    "cloud_init_modules": ["bootcmd", "users_groups"],
+    "cloud_config_modules": ["runcmd"],
+    "cloud_final_modules": [
+        "package_update_upgrade_install",
+        "write_files_deferred",
+        "scripts_user",
+    ],
+}
+"""What each stage of cloud-init runs; `runcmd` only writes the script that `scripts_user` runs."""
+
+
+def bake(plan: ImagePlan) -> str:
+    """The text of `bake.yaml`.
+
+    Without a lock packages carry no version, for reading only. Raises BakehouseError when two
+    sections write the same file.
+    """
+    parts = [(section.__name__.rpartition(".")[2], section.part(plan)) for section in SECTIONS]
+    return dump(
+        {
+            **MODULES,
+            "bootcmd": ["set -ex", accounts_script(plan), _apt(plan)],
+            "users": _users(plan),
+            "packages": _packages(plan),
+            "write_files": [_file(file) for file in _files(parts)],
+            "runcmd": ["set -ex", *_scripts(plan, parts)],
+        }
+    )
+
+
+def _apt(plan: ImagePlan) -> str:
+    return render(
+        "bake/apt.sh.j2", repository=f"{layout.BAKE}/repo", postgres=plan.postgres is not None
+    )
+
+
+def _users(plan: ImagePlan) -> list[Value]:
+    """People. Keys and sudo are files of `access`: cloud-init's own sudo file carries a date."""
+    known = account_numbers(plan)
+    return [
+        {
+            "name": user.name,
+            "uid": known[user.name],
+            "primary_group": user.name,
+            **({"groups": list(user.groups)} if user.groups else {}),
+            "shell": user.shell,
+            "lock_passwd": True,
+        }
+        for user in plan.users
+    ]
+
+
+def _packages(plan: ImagePlan) -> list[Value]:
+    if plan.lock:
+        return [[package.name, package.version] for package in plan.lock.image_packages()]
+    wanted = layers(plan)
+    return [*sorted({name for layer in ("base", "services", "extra") for name in wanted[layer]})]
+
+
+def _files(parts: Sequence[tuple[str, Part]]) -> list[File]:
+    """Every file of every section, by path. Raises ValueError when two write the same one."""
+    owners: dict[str, str] = {}
+    for section, part in parts:
+        for file in part.files:
+            if file.path in owners:
+                raise ValueError(f"{owners[file.path]} and {section} both write {file.path}")
+            owners[file.path] = section
+    return sorted((file for _, part in parts for file in part.files), key=lambda file: file.path)
+
+
+def _file(file: File) -> dict[str, Value]:
+    return {
+        "path": file.path,
+        "owner": file.owner,
+        "permissions": file.mode,
+        "defer": True,
+        "content": file.content,
+    }
+
+
+def _scripts(plan: ImagePlan, parts: Sequence[tuple[str, Part]]) -> list[str]:
+    """The run commands: payloads, each section's own in a subshell, units, and the traces away."""
+    scripts = []
+    if plan.payloads:
+        scripts.append(
+            render("bake/payload.sh.j2", root=f"{layout.BAKE}/payload", payloads=plan.payloads)
+        )
+    for section, part in parts:
+        if part.commands:
+            lines = "\n".join(command.rstrip("\n") for command in part.commands)
+            scripts.append(f"# {section}\n(\n{lines}\n)\n")
+    for verb, units in (
+        ("enable", sorted({unit for _, part in parts for unit in part.enable})),
+        ("mask", sorted({unit for _, part in parts for unit in part.mask})),
+    ):
+        if units:
+            scripts.append(f"systemctl {verb} {' '.join(units)}")
+    scripts.append(render("bake/clean.sh.j2"))
+    return scripts
