@@ -36,18 +36,18 @@ NO_DOCS: Final = (
 """Left out of every image, as Debian's slim container images do; licences stay."""
 
 
-def layer_id(parent: str, packages: Sequence[LockedPackage], prepare: str) -> str:
+def layer_id(parent: str, packages: Sequence[LockedPackage], scripts: str) -> str:
     """The identity of a layer: 32 hex digits over all that it is made from."""
     source = Path(__file__).read_bytes()
-    made_from = [parent, [package.sha256 for package in packages], prepare, *NO_DOCS]
+    made_from = [parent, [package.sha256 for package in packages], scripts, *NO_DOCS]
     return hashlib.sha256(json.dumps(made_from).encode() + source).hexdigest()[:32]
 
 
 def standing_alone(
-    home: Home, packages: Sequence[LockedPackage], *, lock: Lock, prepare: str, say: Say
+    home: Home, packages: Sequence[LockedPackage], *, lock: Lock, say: Say
 ) -> Path:
     """A tree with these packages and nothing below it, made by mmdebstrap unless it is there."""
-    identity = layer_id("", packages, prepare)
+    identity = layer_id("", packages, "")
     target = home.layers / identity
     if target.exists():
         return target
@@ -57,7 +57,6 @@ def standing_alone(
     tree = work / "tree"
     run(_mmdebstrap(lock, packages, repo, tree), env=_clock(lock), on_line=say)
     tidy(tree)
-    chamber.enter(tree, ["sh", "-ec", prepare])
     clamp_times(tree, lock.epoch)
     return _keep(tree, target, work)
 
@@ -68,11 +67,15 @@ def stacked(
     packages: Sequence[LockedPackage],
     *,
     lock: Lock,
-    prepare: str,
+    before: str,
+    after: str,
     say: Say,
 ) -> Path:
-    """What installing these packages over the trees `lowers` adds: an overlay's upper folder."""
-    identity = layer_id(lowers[-1].name, packages, prepare)
+    """What installing these packages over the trees `lowers` adds: an overlay's upper folder.
+
+    `before` and `after` are shell scripts around the installation (`cloudinit.bake`).
+    """
+    identity = layer_id(lowers[-1].name, packages, before + after)
     target = home.layers / identity
     if target.exists():
         return target
@@ -82,7 +85,7 @@ def stacked(
     upper = work / "tree"
     with overlay(lowers, upper, work) as merged:
         install = [f"{package.name}={package.version}" for package in packages]
-        script = _INSTALL.format(prepare=prepare, bake=layout.BAKE)
+        script = f"{before}\n{_INSTALL}\n{after}"
         chamber.enter(
             merged,
             ["sh", "-ec", script, "install", *install],
@@ -96,15 +99,9 @@ def stacked(
 
 
 _INSTALL: Final = """
-{prepare}
-printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d
-chmod 755 /usr/sbin/policy-rc.d
-echo 'deb [trusted=yes] file:{bake}/repo ./' > /etc/apt/sources.list
 apt-get -q update
-apt-get -qy --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \
+apt-get -qy --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \\
     -o Dpkg::Options::=--force-confold install "$@"
-rm /usr/sbin/policy-rc.d
-: > /etc/apt/sources.list
 """
 
 
