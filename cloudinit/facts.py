@@ -34,16 +34,17 @@ def server_facts(plan: ImagePlan) -> dict[str, Any]:
             {
                 "name": app.name,
                 "image": image_tag(plan, app),
-                "archive": f"{layout.LIB}/images/{app.name}.tar",
                 "kind": app.kind,
                 "replicas": app.replicas,
                 "port": app.port,
+                "ports": [layout.app_port(index, r) for r in range(app.replicas if app.port else 0)],
+                "health": app.health,
                 "database": app.database,
                 "volumes": dict(app.volumes),
                 "secrets": list(app.secrets),
                 "user": app.user,
             }
-            for app in plan.apps
+            for index, app in enumerate(plan.apps)
         ],
         "borg": asdict(plan.borg) if plan.borg else None,
         "data": {"paths": list(plan.data.paths)},

@@ -39,3 +39,8 @@ APP_PORT_BASE: Final = 20_000
 """Replica `r` (from 0) of the app with index `i` listens on 127.0.0.1 at base + 20 i + r."""
 
 MAX_REPLICAS: Final = 20
+
+
+def app_port(index: int, replica: int) -> int:
+    """The loopback port of a replica; both count from 0, `index` in the order of the spec."""
+    return APP_PORT_BASE + MAX_REPLICAS * index + replica

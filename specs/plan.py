@@ -34,7 +34,7 @@ class Payload:
 
     While the image bakes it lies at `layout.BAKE/payload/<sha256>/`, a folder whose content
     `bake.yaml` copies into `target`. `name` is `server` (our programs), `static/<address>`,
-    `app/<app>` (the folder holds `<app>.tar`, an OCI archive), `files/<purpose>`. For a built app
+    `app/<app>` (an image folder, see `images.oci`), `files/<purpose>`. For a built app
     `sha256` is over what it is built from (package digests, folder, command).
     """
 
