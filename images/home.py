@@ -3,6 +3,7 @@
 ```
 packages/<first 2>/<sha256>.deb   every .deb by its digest, shared by all specs
 layers/<id>/                      directory trees that images are made of
+payloads/<key>/                   folders that bake.yaml copies from: sites, container images
 bases/                            ready file systems of package layers
 images/<id>/                      published images; generations/<spec>/<n>.json points at them
 work/                             of the builds that run now; emptied by the next one
@@ -39,6 +40,10 @@ class Home:
     @property
     def layers(self) -> Path:
         return self.root / "layers"
+
+    @property
+    def payloads(self) -> Path:
+        return self.root / "payloads"
 
     @property
     def bases(self) -> Path:

@@ -43,9 +43,7 @@ def layer_id(parent: str, packages: Sequence[LockedPackage], scripts: str) -> st
     return hashlib.sha256(json.dumps(made_from).encode() + source).hexdigest()[:32]
 
 
-def standing_alone(
-    home: Home, packages: Sequence[LockedPackage], *, lock: Lock, say: Say
-) -> Path:
+def standing_alone(home: Home, packages: Sequence[LockedPackage], *, lock: Lock, say: Say) -> Path:
     """A tree with these packages and nothing below it, made by mmdebstrap unless it is there."""
     identity = layer_id("", packages, "")
     target = home.layers / identity

@@ -1,0 +1,127 @@
+"""From a spec file to a proven generation: lock when there is none, bake, verify, publish."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from images import archive, store, verify
+from images.home import Home, build_lock, need_space, write_whole
+from images.ovens import local
+from images.progress import Progress
+from images.recipe import Recipe, prepare, read_lock
+from images.run import isolate, require_root
+from specs.errors import BakehouseError
+from specs.lock import Lock, dump, lock_path
+from specs.model import Spec
+
+ROOM: int = 6_000_000_000
+"""Bytes that a first bake takes at its height: packages, layers, two raw disks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build came to. `cached` when the image was there already."""
+
+    image: store.Image
+    generation: store.Generation
+    path: Path
+    cached: bool
+    seconds: float
+
+
+def find_built(spec: Spec, spec_file: Path, home: Home) -> Built | None:
+    """The image of this spec and lock when it exists, without doing or changing anything else."""
+    started = time.monotonic()
+    lock = read_lock(spec_file)
+    if lock is None:
+        return None
+    recipe = prepare(spec, spec_file, lock)
+    image = store.find(home, recipe.id)
+    newest = max(store.generations(home, spec.name), key=lambda g: g.number, default=None)
+    if image is None or newest is None or newest.image != image.id:
+        return None
+    path = store.raw_path(home, image.id)
+    return Built(image, newest, path, True, time.monotonic() - started)
+
+
+def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
+    """Bake and prove the image of a spec, and store it as its newest generation.
+
+    Raises BakehouseError when anything fails; the store is then as it was.
+    """
+    require_root("baking an image")
+    isolate()
+    started = time.monotonic()
+    with build_lock(home, f"build-image {spec.name}", progress.note):
+        clear_work(home)
+        lock = read_lock(spec_file) or renew_lock(spec, spec_file, home, progress)
+        recipe = prepare(spec, spec_file, lock)
+        image = store.find(home, recipe.id)
+        cached = image is not None
+        if image is None:
+            need_space(home.root, ROOM, "a bake")
+            image = _bake_and_prove(recipe, lock, home, progress)
+        generation = store.add_generation(home, spec.name, image.id)
+        clear_work(home)
+    path = store.raw_path(home, image.id)
+    return Built(image, generation, path, cached, time.monotonic() - started)
+
+
+def renew_lock(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
+    """Ask the archives, and write the lock beside the spec."""
+    path = lock_path(spec_file)
+    with progress.stage("lock"):
+        lock = archive.make_lock(spec, read_lock(spec_file), home.work, progress.say)
+        write_whole(path, dump(lock))
+    progress.note(f"wrote {path.name}: {len(lock.image_packages())} packages; keep it with the spec")
+    return lock
+
+
+def clear_work(home: Home) -> None:
+    """Remove what earlier builds left; the build lock must be held.
+
+    Raises BakehouseError when something is still mounted there: deleting would go through it.
+    """
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    inside = [line.split()[4] for line in mounts if line.split()[4].startswith(f"{home.work}/")]
+    if inside:
+        raise BakehouseError(
+            f"{inside[0]} is still mounted", f"unmount it: umount --recursive {inside[0]}"
+        )
+    shutil.rmtree(home.work, ignore_errors=True)
+    home.work.mkdir(parents=True, exist_ok=True)
+
+
+def _bake_and_prove(recipe: Recipe, lock: Lock, home: Home, progress: Progress) -> store.Image:
+    staged = home.work / "staged"
+    staged.mkdir(parents=True)
+    baked = local.bake(recipe, home, staged / store.RAW, progress)
+    with progress.stage("verify"):
+        report = verify.verify(staged / store.RAW, recipe.plan, say=progress.say)
+    write_whole(staged / "report.json", report.as_json())
+    if not report.passed:
+        kept = home.root / "failed"
+        shutil.rmtree(kept, ignore_errors=True)
+        staged.rename(kept)
+        raise BakehouseError(
+            f"{recipe.id} did not pass its verification\n{report.summary()}",
+            f"the image is in {kept}, for a look; nothing was published",
+        )
+    write_whole(staged / "bake.yaml", recipe.bake)
+    write_whole(staged / "spec.lock", dump(lock))
+    image = store.Image(
+        id=recipe.id,
+        name=recipe.spec.name,
+        digest=baked.disk.digest,
+        size=baked.disk.size,
+        created=store.now(),
+        plan=recipe.digest,
+        layers=baked.layers,
+        seconds=progress.seconds,
+        seen=store.seen(staged / store.RAW),
+    )
+    store.publish(home, staged, image)
+    return image

@@ -1,0 +1,106 @@
+"""The local oven: package layers from the cache, the real cloud-init over them, sealed and packed.
+
+Needs Linux and root, no cloud and, once the locked packages are in the cache, no network.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudinit.bake import after_packages, before_packages
+from images import archive, disk
+from images.home import Home
+from images.mounts import overlay
+from images.ovens import cloud_init, layers, payloads, repository
+from images.ovens.seal import clamp_times, seal
+from images.progress import Progress
+from images.recipe import Recipe
+from specs import layout
+from specs.errors import BakehouseError
+from specs.lock import Lock
+
+
+@dataclass(frozen=True, slots=True)
+class Baked:
+    """A raw disk that nobody has proven yet, and the ids of the layers below the bake."""
+
+    disk: disk.Disk
+    layers: tuple[str, ...]
+
+
+def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
+    """Bake a recipe into the raw disk `out`.
+
+    Raises BakehouseError when the plan has no lock, a package cannot be had, or any part of the
+    bake reports a failure.
+    """
+    lock = recipe.plan.image.lock
+    if lock is None:
+        raise BakehouseError(f"{recipe.spec.name} has no lock", "run `invoke lock` first")
+    with progress.stage("packages"):
+        wanted = sorted({package for packages in lock.sets.values() for package in packages})
+        archive.fetch(recipe.spec.system, wanted, home, progress.say)
+    with progress.stage("layers"):
+        tools = layers.standing_alone(home, lock.sets["tools"], lock=lock, say=progress.say)
+        stack = _stack(recipe, lock, home, progress)
+    with progress.stage("payloads"):
+        folders = payloads.assemble(recipe, lock, home, progress.say)
+    with progress.stage("cloud-init"):
+        upper = _run_cloud_init(recipe, lock, stack, folders, home, progress)
+    with progress.stage("disk"):
+        packed = disk.pack(
+            [*stack, upper],
+            out,
+            tools=tools,
+            identity=recipe.digest,
+            epoch=lock.epoch,
+            cache=home.bases,
+        )
+    return Baked(packed, tuple(layer.name for layer in stack))
+
+
+def _stack(recipe: Recipe, lock: Lock, home: Home, progress: Progress) -> list[Path]:
+    """The image's package layers, lowest first."""
+    stack = [layers.standing_alone(home, lock.sets["base"], lock=lock, say=progress.say)]
+    before, after = before_packages(recipe.plan.image), after_packages()
+    for name in ("services", "extra"):
+        if lock.sets.get(name):
+            stack.append(
+                layers.stacked(
+                    home,
+                    stack,
+                    lock.sets[name],
+                    lock=lock,
+                    before=before,
+                    after=after,
+                    say=progress.say,
+                )
+            )
+    return stack
+
+
+def _run_cloud_init(
+    recipe: Recipe,
+    lock: Lock,
+    stack: list[Path],
+    folders: Mapping[str, Path],
+    home: Home,
+    progress: Progress,
+) -> Path:
+    """What `bake.yaml` makes of the package layers, sealed: an overlay's upper folder."""
+    scratch = home.work / "bake"
+    upper = scratch / "upper"
+    repo = repository.make(home, lock.image_packages(), lock.release, scratch / "repo")
+    binds = {f"{layout.BAKE}/repo": repo}
+    binds |= {f"{layout.BAKE}/payload/{sha256}": at for sha256, at in folders.items()}
+    with overlay(stack, upper, scratch) as merged:
+        cloud_init.run_bake(
+            merged, recipe.bake, binds=binds, epoch=lock.epoch, say=progress.say
+        )
+        seal(merged, lock.epoch)
+    shutil.rmtree(repo)
+    clamp_times(upper, lock.epoch)
+    return upper

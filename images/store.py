@@ -1,0 +1,146 @@
+"""Published images and the generations that point at them.
+
+```
+images/<id>/image.raw     the disk        images/<id>/image.json    the record (class Image)
+images/<id>/bake.yaml     what made it    images/<id>/spec.lock     what it was made of
+images/<id>/report.json   its proof       generations/<spec>/<n>.json
+```
+An image appears whole, by one rename, and only with a passing report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from images.home import Home, sync_folder, write_whole
+from specs.errors import UsageError
+
+RAW: Final = "image.raw"
+RECORD: Final = "image.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A published image. `digest` is the chunk digest of design 5, `size` bytes of the raw disk.
+
+    `seen` is the raw file's size, mtime and inode when it was published: as long as they are the
+    same, the file is taken to be what it was. `seconds` holds the time of each stage of its bake.
+    """
+
+    id: str
+    name: str
+    digest: str
+    size: int
+    created: str
+    plan: str
+    layers: tuple[str, ...]
+    seconds: Mapping[str, float]
+    seen: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The `number`-th image of a spec, counted from 1."""
+
+    name: str
+    number: int
+    image: str
+    created: str
+
+
+def now() -> str:
+    """The time in UTC, as records show it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seen(raw: Path) -> tuple[int, int, int]:
+    """What tells cheaply whether a file was touched: size in bytes, mtime in ns, inode."""
+    stat = raw.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def raw_path(home: Home, image_id: str) -> Path:
+    """The disk of a published image."""
+    return home.images / image_id / RAW
+
+
+def find(home: Home, image_id: str) -> Image | None:
+    """The image of this id, or None when there is none or its disk is not as it was published."""
+    try:
+        data = json.loads((home.images / image_id / RECORD).read_text(encoding="utf-8"))
+        data["layers"] = tuple(data["layers"])
+        data["seen"] = tuple(data["seen"])
+        image = Image(**data)
+        return image if seen(raw_path(home, image_id)) == image.seen else None
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def publish(home: Home, staged: Path, image: Image) -> None:
+    """Make the folder `staged` the image's: durable first, then visible by one rename.
+
+    A damaged folder of the same id steps aside, so that readers always find one or the other.
+    """
+    write_whole(staged / RECORD, json.dumps(asdict(image), indent=1) + "\n")
+    for file in staged.iterdir():
+        handle = os.open(file, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    home.images.mkdir(parents=True, exist_ok=True)
+    target = home.images / image.id
+    if target.exists():
+        target.rename(home.work / f"damaged-{image.id}")
+    staged.rename(target)
+    sync_folder(home.images)
+
+
+def generations(home: Home, name: str = "") -> Iterator[Generation]:
+    """All generations of a spec, or of every spec, oldest first."""
+    for folder in sorted(home.generations.glob(name or "*")):
+        files = [file for file in folder.glob("*.json") if file.stem.isdigit()]
+        for file in sorted(files, key=lambda file: int(file.stem)):
+            yield Generation(**json.loads(file.read_text(encoding="utf-8")))
+
+
+def add_generation(home: Home, name: str, image_id: str) -> Generation:
+    """The generation of this image: the newest when that is it already, else a new one."""
+    last = max(generations(home, name), key=lambda g: g.number, default=None)
+    if last is not None and last.image == image_id:
+        return last
+    new = Generation(name, last.number + 1 if last else 1, image_id, now())
+    folder = home.generations / name
+    write_whole(folder / f"{new.number}.json", json.dumps(asdict(new)) + "\n")
+    return new
+
+
+def look_up(home: Home, word: str) -> Image:
+    """The image that a person means by `word`: an image id, or `<spec>@<generation>`.
+
+    Raises UsageError, naming what there is, when there is no such image.
+    """
+    name, _, number = word.partition("@")
+    image_id = word
+    if number:
+        ids = [g.image for g in generations(home, name) if str(g.number) == number]
+        image_id = ids[0] if ids else ""
+    found = find(home, image_id) if image_id else None
+    if found is None:
+        known = [f"{g.name}@{g.number} ({g.image})" for g in generations(home)]
+        raise UsageError(
+            f"no image {word!r} in {home.root}",
+            "there is " + ", ".join(known) if known else "run `invoke build-image` first",
+        )
+    return found
+
+
+def report(home: Home, image_id: str) -> dict[str, Any]:
+    """The report that let the image in."""
+    text = (home.images / image_id / "report.json").read_text(encoding="utf-8")
+    data: dict[str, Any] = json.loads(text)
+    return data
