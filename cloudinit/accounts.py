@@ -66,3 +66,8 @@ def accounts_script(plan: ImagePlan) -> str:
     known = account_numbers(plan)
     people = [(user.name, known[user.name]) for user in plan.users]
     return render("bake/accounts.sh.j2", accounts=accounts(plan), people=people)
+
+
+def system_accounts_script(plan: ImagePlan) -> str:
+    """The same without people: what a layer of packages must have before it is installed."""
+    return render("bake/accounts.sh.j2", accounts=accounts(plan), people=[])

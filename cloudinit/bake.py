@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cloudinit import access, firewall, system
-from cloudinit.accounts import account_numbers, accounts_script
+from cloudinit.accounts import account_numbers, accounts_script, system_accounts_script
 from cloudinit.document import Value, dump
 from cloudinit.part import File, Part
 from cloudinit.template import render
@@ -52,6 +52,20 @@ def bake(plan: ImagePlan) -> str:
             "runcmd": ["set -ex", *_scripts(plan, parts)],
         }
     )
+
+
+def before_packages(plan: ImagePlan) -> str:
+    """Shell lines that an oven runs in a tree before it installs packages ahead of cloud-init.
+
+    The same that `bake.yaml` runs itself before its packages, without the spec's users, so that a
+    layer of packages does not depend on who logs in.
+    """
+    return system_accounts_script(plan) + _apt(plan)
+
+
+def after_packages() -> str:
+    """Shell lines that take away what `before_packages` laid out for the bake only."""
+    return render("bake/clean.sh.j2")
 
 
 def _apt(plan: ImagePlan) -> str:
@@ -121,5 +135,5 @@ def _scripts(plan: ImagePlan, parts: Sequence[tuple[str, Part]]) -> list[str]:
     ):
         if units:
             scripts.append(f"systemctl {verb} {' '.join(units)}")
-    scripts.append(render("bake/clean.sh.j2"))
+    scripts.append(after_packages())
     return scripts
