@@ -1,0 +1,85 @@
+"""SSH to a machine that we made: its own key pair, its host key checked from the first contact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from images.run import Result, run
+
+ALIAS: Final = "machine"
+"""The name by which a machine's SSH configuration knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key pair: the private one's file, and the public one as an authorized_keys line."""
+
+    private: Path
+    public: str
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The way into a machine. `prefix` puts a command where the machine can be reached."""
+
+    config: Path
+    prefix: tuple[str, ...] = ()
+
+    def command(self, *words: str, options: Sequence[str] = ()) -> list[str]:
+        """`ssh` to the machine; `words` are one shell command there, none of them a shell."""
+        return [*self.prefix, "ssh", "-F", str(self.config), *options, ALIAS, *words]
+
+
+def make_key(folder: Path) -> Key:
+    """A new ed25519 pair in a folder that exists."""
+    private = folder / "key"
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bakehouse", "-f", str(private)])
+    return Key(private, private.with_suffix(".pub").read_text(encoding="utf-8").strip())
+
+
+def config_text(folder: Path, address: str, port: int, user: str, key: Key) -> str:
+    """An SSH configuration for one machine, fit for a person and for testinfra.
+
+    The machine's public host key is expected in `known_hosts` in the same folder. Sessions share
+    one connection, whose socket has a short path (a socket's name has 107 bytes).
+    """
+    return f"""Host {ALIAS}
+  HostName {address}
+  Port {port}
+  User {user}
+  IdentityFile {key.private}
+  IdentitiesOnly yes
+  IdentityAgent none
+  PreferredAuthentications publickey
+  UserKnownHostsFile {folder}/known_hosts
+  GlobalKnownHostsFile none
+  HostKeyAlias {ALIAS}
+  HostKeyAlgorithms ssh-ed25519
+  StrictHostKeyChecking yes
+  ControlMaster auto
+  ControlPath {folder}/mux
+  ControlPersist 60
+  ConnectTimeout 5
+  ServerAliveInterval 5
+  ServerAliveCountMax 3
+  LogLevel ERROR
+"""
+
+
+def known_host(public: str) -> str:
+    """A known_hosts line from the text of a public host key file."""
+    kind, value = public.split()[:2]
+    return f"{ALIAS} {kind} {value}\n"
+
+
+def close(door: Door) -> None:
+    """End the shared connection: it must not outlive the machine's boot."""
+    run(door.command(options=("-O", "exit")), check=False, timeout=10)
+
+
+def attempt(door: Door, command: str, timeout: float) -> Result:
+    """Run a shell command on the machine, whatever comes of it; 255 means no connection."""
+    return run(door.command(command), check=False, timeout=timeout)
