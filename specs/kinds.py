@@ -1,0 +1,268 @@
+"""Kinds of values that a spec may hold: what is right, how it is said when it is not.
+
+A `Kind` serves three readers: Cerberus calls it (`check_with`), the reference page prints its
+description, and the JSON Schema for editors takes its pattern.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cerberus.errors import CUSTOM
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a value is refused. `show` is off for values that must not be repeated in a log."""
+
+    message: str
+    hint: str = ""
+    show: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of text. `pattern` must match the whole value; `check` sees only what matched.
+
+    `what` completes the sentence "must be …"; `hint` says what to do.
+    """
+
+    what: str
+    pattern: str = ""
+    hint: str = ""
+    check: Callable[[str], Fault | None] | None = None
+
+    def fault(self, value: str) -> Fault | None:
+        """What is wrong with `value`, or None."""
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            return Fault(f"must be {self.what}", self.hint)
+        return self.check(value) if self.check else None
+
+    def __call__(self, field: str, value: Any, error: Callable[..., None]) -> None:
+        """Cerberus's `check_with` protocol."""
+        found = self.fault(value) if isinstance(value, str) else None
+        if found:
+            error(field, CUSTOM, found)
+
+
+def _network(value: str) -> Fault | None:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        if "host bits" in str(error):
+            network = ipaddress.ip_network(value, strict=False)
+            return Fault("has bits set to the right of its prefix", f"write {network}")
+        return Fault("must be a network in CIDR notation", "for example 192.0.2.0/24")
+    return None
+
+
+def _private_network(value: str) -> Fault | None:
+    fault = _network(value)
+    if fault:
+        return fault
+    network = ipaddress.ip_network(value)
+    if network.version != 4 or not network.is_private or network.prefixlen > 16:
+        return Fault("must be a private IPv4 network of /16 or larger", "for example 172.30.0.0/16")
+    return None
+
+
+SSH_KEY_TYPES: Final = {
+    "ssh-ed25519": 0,
+    "sk-ssh-ed25519@openssh.com": 0,
+    "ecdsa-sha2-nistp256": 0,
+    "ecdsa-sha2-nistp384": 0,
+    "ecdsa-sha2-nistp521": 0,
+    "sk-ecdsa-sha2-nistp256@openssh.com": 0,
+    "ssh-rsa": 3072,
+}
+"""Key types that sshd accepts, and the fewest bits of the type where it matters.
+
+3072 is `RequiredRSASize` of the ssh-audit policy for Debian 13.
+"""
+
+
+def _fields(blob: bytes) -> list[bytes] | None:
+    """The length-prefixed fields of an SSH key (RFC 4253, section 6.6), or None when torn."""
+    fields = []
+    while blob:
+        size = int.from_bytes(blob[:4], "big")
+        if len(blob) < 4 + size:
+            return None
+        fields.append(blob[4 : 4 + size])
+        blob = blob[4 + size :]
+    return fields
+
+
+_PUB: Final = "paste the one line of your .pub file, for example ~/.ssh/id_ed25519.pub"
+
+
+def _ssh_key(value: str) -> Fault | None:
+    if "PRIVATE KEY" in value:
+        return Fault(
+            "is a private key, which must never leave your machine",
+            "treat it as leaked: make a new pair, and paste the line of the .pub file",
+            show=False,
+        )
+    words = value.split()
+    if words[:1] == ["ssh-dss"]:
+        return Fault("is a DSA key, which OpenSSH no longer accepts", "make an ed25519 key")
+    if "\n" in value.strip() or len(words) < 2 or words[0] not in SSH_KEY_TYPES:
+        return Fault("must be an SSH public key", _PUB)
+    try:
+        fields = _fields(base64.b64decode(words[1], validate=True)) or []
+    except (binascii.Error, ValueError):
+        fields = []
+    torn = len(fields) < 2 or fields[0] != words[0].encode()
+    if torn or (words[0] == "ssh-ed25519" and len(fields[1]) != 32):
+        return Fault("is a damaged SSH public key", _PUB)
+    bits = int.from_bytes(fields[-1], "big").bit_length()
+    if bits < SSH_KEY_TYPES[words[0]]:
+        return Fault(f"is an RSA key of {bits} bits; 3072 is the least", "make an ed25519 key")
+    return None
+
+
+def _site(value: str) -> Fault | None:
+    if "*." in value:
+        return Fault(
+            "is a wildcard, whose certificate needs access to your DNS",
+            "name each host, in `aliases` where they serve the same",
+        )
+    if re.fullmatch(r"[0-9.]+", value):
+        return Fault("is an IP address, which gets no certificate", f"write http://{value}")
+    return None
+
+
+def _repository(value: str) -> Fault | None:
+    if re.match(r"ssh://[^/]*:[^/]*@", value):
+        return Fault("holds a password", "use an SSH key for the repository", show=False)
+    return None
+
+
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST: Final = rf"(?=.{{1,253}}(?:$|[/:])){_LABEL}(?:\.{_LABEL})*"
+_URL_REST: Final = r"(?::[0-9]{1,5})?(?:[/?#][^\s\"'`{}<>\\^|]*)?"
+_TIME: Final = r"[0-9*/.,]{1,40}:[0-9*/.,]{1,40}(?::[0-9*/.,]{1,40})?"
+_DATE: Final = r"[0-9*/.,]{1,40}-[0-9*/.,~]{1,40}(?:[-~][0-9*/.,]{1,40})?"
+_DAY: Final = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_DAYS: Final = rf"{_DAY}(?:(?:\.\.|,){_DAY}){{0,6}}"
+_WORD: Final = "minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually"
+
+SERVER = Kind(
+    "a name of small letters, digits and dashes, 32 characters at most",
+    r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?",
+    "it becomes the host name and part of the image's name",
+)
+NAME = Kind(
+    "a name of small letters, digits and dashes, 40 characters at most",
+    r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?",
+    "start with a letter and end with a letter or digit",
+)
+USER = Kind(
+    "a user name of small letters, digits, _ and -, 32 characters at most",
+    r"[a-z_][a-z0-9_-]{0,31}",
+    "start with a letter",
+)
+DATABASE = Kind(
+    "a name of small letters, digits and _, 63 characters at most",
+    r"[a-z_][a-z0-9_]{0,62}",
+    "others would need quotes in every query",
+)
+EXTENSION = Kind(
+    "the name of a Postgres extension", r"[a-z][a-z0-9_-]{0,62}", "for example pg_trgm"
+)
+SETTING = Kind(
+    "the name of a Postgres setting", r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)?", "for example work_mem"
+)
+HOST = Kind("a host name in small letters", _HOST, "for example db.example.org")
+SITE = Kind(
+    "a host name in small letters, http:// and a host name, or :80",
+    rf"(?:http://)?(?:\*\.)?{_HOST}|:80",
+    "https is automatic and not written",
+    _site,
+)
+EMAIL = Kind(
+    "an e-mail address", r"[^\s@\"'{}]+@[^\s@\"'{}]+\.[^\s@\"'{}]+", "for example you@example.org"
+)
+URL = Kind(
+    "an http or https URL", rf"https?://{_HOST}{_URL_REST}", "for example https://example.org/"
+)
+NETWORK = Kind("a network in CIDR notation", check=_network)
+SUBNET = Kind("a private IPv4 network of /16 or larger", check=_private_network)
+CALENDAR = Kind(
+    "a systemd calendar expression",
+    rf"(?:{_WORD})|(?:{_DAYS} )?(?:{_DATE} )?{_TIME}(?: UTC)?|(?:{_DAYS} )?{_DATE}|{_DAYS}",
+    'for example "*-*-* 03:00:00" or "Sun 05:00"; `man systemd.time` has the rules',
+)
+SIZE = Kind("a size in k, m or g", r"[1-9][0-9]{0,8}[kmg]", "for example 512m")
+DURATION = Kind("a time in s, m or h, or seconds", r"[0-9]{1,6}[smh]?", "for example 90, 90s or 2m")
+IMAGE = Kind(
+    "an image with its digest, name@sha256:<64 hex digits>",
+    r"[a-z0-9][a-z0-9._-]*(?::[0-9]+)?(?:/[a-z0-9][a-z0-9._-]*)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?@sha256:[0-9a-f]{64}",
+    "a tag alone can change under you; `docker buildx imagetools inspect NAME` shows the digest",
+)
+VARIABLE = Kind(
+    "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*", "for example LOG_LEVEL"
+)
+VALUE = Kind("text without NUL bytes", r"[^\x00]*")
+LINE = Kind(
+    "one line of text", r"[^\x00-\x1f\x7f]*", "leave out line breaks and control characters"
+)
+WORD = Kind("a word without NUL bytes, not empty", r"[^\x00]+")
+ABSOLUTE = Kind(
+    "an absolute path without '.', '..' or ':' in it",
+    r"(?:/(?!\.{1,2}(?:/|$))[^\x00-\x1f\x7f/:]+)+",
+    "for example /data/uploads",
+)
+PATTERN = Kind("a pattern as `borg help patterns` describes", r"[^\x00-\x1f\x7f]+")
+RELATIVE = Kind(
+    "a path relative to the file that names it",
+    r"(?!/|~)[^\x00-\x1f\x7f]+",
+    "absolute paths would mean something else on another machine",
+)
+SYSCTL = Kind("a sysctl key", r"[a-z0-9_-]+(?:[./][A-Za-z0-9_-]+)+", "for example vm.swappiness")
+TIMEZONE = Kind(
+    "a time zone's name",
+    r"[A-Z][A-Za-z0-9_+-]*(?:/[A-Z][A-Za-z0-9_+-]*){0,2}",
+    "for example Europe/Berlin",
+)
+LOCALE = Kind(
+    "a UTF-8 locale", r"(?:C|[a-z]{2,3}_[A-Z]{2})\.UTF-8", "for example C.UTF-8 or de_DE.UTF-8"
+)
+SSH_KEY = Kind("an SSH public key", check=_ssh_key)
+PACKAGE = Kind(
+    "the name of a Debian package",
+    r"[a-z0-9][a-z0-9+.-]+",
+    "versions are the lock's business, not the spec's",
+)
+FINGERPRINT = Kind(
+    "a key's fingerprint, 40 hex digits in capitals",
+    r"[0-9A-F]{40}",
+    "without spaces, as `gpg --show-keys` prints it",
+)
+SUITE = Kind("an archive's suite", r"[A-Za-z0-9][A-Za-z0-9._/-]*", "for example trixie")
+COMPONENT = Kind("an archive's component", r"[a-z0-9][a-z0-9./-]*", "for example main")
+SECRET = Kind("a secret's name of letters, digits, _ . and -", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+HEADER = Kind("the name of an HTTP header", r"[A-Za-z0-9-]+", "for example X-Frame-Options")
+ACCOUNT = Kind(
+    "a user of the container, by number or name",
+    r"(?:[0-9]{1,9}|[a-z_][a-z0-9_-]{0,31})(?::(?:[0-9]{1,9}|[a-z_][a-z0-9_-]{0,31}))?",
+    "for example 1000:1000",
+)
+BORG = Kind(
+    "a Borg repository",
+    r"ssh://[^\s/\"'\\$`]+/[^\s\"'\\$`]+|/[^\s\"'\\$`:]+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s\"'\\$`]+",
+    "for example ssh://u1@u1.example.org:23/./backups, or /mnt/backups",
+    _repository,
+)
+OFFER = Kind(
+    "a name as the provider writes it",
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
+    "for example fsn1 or cpx22",
+)
+ADDRESS = Kind("a name or an address", r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,62}", "for example web-ip")
