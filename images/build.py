@@ -76,8 +76,19 @@ def renew_lock(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> L
     with progress.stage("lock"):
         lock = archive.make_lock(spec, read_lock(spec_file), home.work, progress.say)
         write_whole(path, dump(lock))
-    progress.note(f"wrote {path.name}: {len(lock.image_packages())} packages; keep it with the spec")
+    progress.note(
+        f"wrote {path.name}: {len(lock.image_packages())} packages; keep it with the spec"
+    )
     return lock
+
+
+def lock_again(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
+    """Renew the lock of a spec, on its own. Raises BakehouseError when it cannot be."""
+    require_root("reading the archives")
+    isolate()
+    with build_lock(home, f"lock {spec.name}", progress.note):
+        clear_work(home)
+        return renew_lock(spec, spec_file, home, progress)
 
 
 def clear_work(home: Home) -> None:

@@ -10,19 +10,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from images.home import Home
 from images.mounts import overlay
 from images.ovens import chamber, repository
+from images.ovens.job import Job
 from images.ovens.seal import clamp_times, tidy
 from images.run import run
 from specs import layout
 from specs.lock import Lock, LockedPackage
-
-Say = Callable[[str], None]
 
 NO_DOCS: Final = (
     "path-exclude=/usr/share/doc/*",
@@ -43,56 +41,48 @@ def layer_id(parent: str, packages: Sequence[LockedPackage], scripts: str) -> st
     return hashlib.sha256(json.dumps(made_from).encode() + source).hexdigest()[:32]
 
 
-def standing_alone(home: Home, packages: Sequence[LockedPackage], *, lock: Lock, say: Say) -> Path:
+def standing_alone(job: Job, packages: Sequence[LockedPackage]) -> Path:
     """A tree with these packages and nothing below it, made by mmdebstrap unless it is there."""
     identity = layer_id("", packages, "")
-    target = home.layers / identity
+    target = job.home.layers / identity
     if target.exists():
         return target
-    say(f"installing {len(packages)} packages")
-    work = home.work / f"layer-{identity}"
-    repo = repository.make(home, packages, lock.release, work / "repo")
+    job.say(f"installing {len(packages)} packages")
+    work = job.home.work / f"layer-{identity}"
+    repo = repository.make(job.home, packages, job.lock.release, work / "repo")
     tree = work / "tree"
-    run(_mmdebstrap(lock, packages, repo, tree), env=_clock(lock), on_line=say)
+    run(_mmdebstrap(job.lock, packages, repo, tree), env=_clock(job.lock), on_line=job.say)
     tidy(tree)
-    clamp_times(tree, lock.epoch)
+    clamp_times(tree, job.lock.epoch)
     return _keep(tree, target, work)
 
 
 def stacked(
-    home: Home,
-    lowers: Sequence[Path],
-    packages: Sequence[LockedPackage],
-    *,
-    lock: Lock,
-    before: str,
-    after: str,
-    say: Say,
+    job: Job, lowers: Sequence[Path], packages: Sequence[LockedPackage], *, before: str, after: str
 ) -> Path:
     """What installing these packages over the trees `lowers` adds: an overlay's upper folder.
 
     `before` and `after` are shell scripts around the installation (`cloudinit.bake`).
     """
     identity = layer_id(lowers[-1].name, packages, before + after)
-    target = home.layers / identity
+    target = job.home.layers / identity
     if target.exists():
         return target
-    say(f"installing {len(packages)} packages")
-    work = home.work / f"layer-{identity}"
-    repo = repository.make(home, packages, lock.release, work / "repo")
+    job.say(f"installing {len(packages)} packages")
+    work = job.home.work / f"layer-{identity}"
+    repo = repository.make(job.home, packages, job.lock.release, work / "repo")
     upper = work / "tree"
     with overlay(lowers, upper, work) as merged:
         install = [f"{package.name}={package.version}" for package in packages]
-        script = f"{before}\n{_INSTALL}\n{after}"
         chamber.enter(
             merged,
-            ["sh", "-ec", script, "install", *install],
+            ["sh", "-ec", f"{before}\n{_INSTALL}\n{after}", "install", *install],
             binds={f"{layout.BAKE}/repo": repo},
-            env=_clock(lock),
-            on_line=say,
+            env=_clock(job.lock),
+            on_line=job.say,
         )
         tidy(merged)
-    clamp_times(upper, lock.epoch)
+    clamp_times(upper, job.lock.epoch)
     return _keep(upper, target, work)
 
 

@@ -6,7 +6,7 @@ Needs Linux and root, no cloud and, once the locked packages are in the cache, n
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from images import archive, disk
 from images.home import Home
 from images.mounts import overlay
 from images.ovens import cloud_init, layers, payloads, repository
+from images.ovens.job import Job
 from images.ovens.seal import clamp_times, seal
 from images.progress import Progress
 from images.recipe import Recipe
 from specs import layout
 from specs.errors import BakehouseError
-from specs.lock import Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,17 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
     lock = recipe.plan.image.lock
     if lock is None:
         raise BakehouseError(f"{recipe.spec.name} has no lock", "run `invoke lock` first")
+    job = Job(recipe, lock, home, progress.say)
     with progress.stage("packages"):
         wanted = sorted({package for packages in lock.sets.values() for package in packages})
-        archive.fetch(recipe.spec.system, wanted, home, progress.say)
+        archive.fetch(recipe.spec.system, wanted, home, job.say)
     with progress.stage("layers"):
-        tools = layers.standing_alone(home, lock.sets["tools"], lock=lock, say=progress.say)
-        stack = _stack(recipe, lock, home, progress)
+        tools = layers.standing_alone(job, lock.sets["tools"])
+        stack = _stack(job)
     with progress.stage("payloads"):
-        folders = payloads.assemble(recipe, lock, home, progress.say)
+        folders = payloads.assemble(job)
     with progress.stage("cloud-init"):
-        upper = _run_cloud_init(recipe, lock, stack, folders, home, progress)
+        upper = _run_cloud_init(job, stack, folders)
     with progress.stage("disk"):
         packed = disk.pack(
             [*stack, upper],
@@ -62,45 +63,29 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
     return Baked(packed, tuple(layer.name for layer in stack))
 
 
-def _stack(recipe: Recipe, lock: Lock, home: Home, progress: Progress) -> list[Path]:
+def _stack(job: Job) -> list[Path]:
     """The image's package layers, lowest first."""
-    stack = [layers.standing_alone(home, lock.sets["base"], lock=lock, say=progress.say)]
-    before, after = before_packages(recipe.plan.image), after_packages()
+    stack = [layers.standing_alone(job, job.lock.sets["base"])]
+    before, after = before_packages(job.recipe.plan.image), after_packages()
     for name in ("services", "extra"):
-        if lock.sets.get(name):
+        if job.lock.sets.get(name):
             stack.append(
-                layers.stacked(
-                    home,
-                    stack,
-                    lock.sets[name],
-                    lock=lock,
-                    before=before,
-                    after=after,
-                    say=progress.say,
-                )
+                layers.stacked(job, stack, job.lock.sets[name], before=before, after=after)
             )
     return stack
 
 
-def _run_cloud_init(
-    recipe: Recipe,
-    lock: Lock,
-    stack: list[Path],
-    folders: Mapping[str, Path],
-    home: Home,
-    progress: Progress,
-) -> Path:
+def _run_cloud_init(job: Job, stack: Sequence[Path], folders: Mapping[str, Path]) -> Path:
     """What `bake.yaml` makes of the package layers, sealed: an overlay's upper folder."""
-    scratch = home.work / "bake"
+    scratch = job.home.work / "bake"
     upper = scratch / "upper"
-    repo = repository.make(home, lock.image_packages(), lock.release, scratch / "repo")
+    packages = job.lock.image_packages()
+    repo = repository.make(job.home, packages, job.lock.release, scratch / "repo")
     binds = {f"{layout.BAKE}/repo": repo}
     binds |= {f"{layout.BAKE}/payload/{sha256}": at for sha256, at in folders.items()}
     with overlay(stack, upper, scratch) as merged:
-        cloud_init.run_bake(
-            merged, recipe.bake, binds=binds, epoch=lock.epoch, say=progress.say
-        )
-        seal(merged, lock.epoch)
+        cloud_init.run_bake(merged, job.recipe.bake, binds=binds, epoch=job.lock.epoch, say=job.say)
+        seal(merged, job.lock.epoch)
     shutil.rmtree(repo)
-    clamp_times(upper, lock.epoch)
+    clamp_times(upper, job.lock.epoch)
     return upper

@@ -5,39 +5,35 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from cloudinit.facts import image_tag
 from images import payload
-from images.home import Home
 from images.oci.build import build_app, pack_rootfs
 from images.oci.fetch import fetch_image, import_archive
 from images.ovens import layers
-from images.recipe import Recipe, source_digest
-from specs.lock import Lock
+from images.ovens.job import Job
+from images.recipe import source_digest
 from specs.model import App
 from specs.plan import Payload
 
-Say = Callable[[str], None]
 
-
-def assemble(recipe: Recipe, lock: Lock, home: Home, say: Say) -> dict[str, Path]:
+def assemble(job: Job) -> dict[str, Path]:
     """Every payload's folder by its sha256, made where it is not there yet."""
-    apps = {f"app/{app.name}": app for app in recipe.plan.image.apps}
+    apps = {f"app/{app.name}": app for app in job.recipe.plan.image.apps}
     folders = {}
-    for wanted in recipe.plan.image.payloads:
-        target = home.payloads / _key(wanted)
+    for wanted in job.recipe.plan.image.payloads:
+        target = job.home.payloads / _key(wanted)
         if not target.exists():
-            say(wanted.name)
-            draft = home.work / f"payload-{wanted.sha256[:32]}"
+            job.say(wanted.name)
+            draft = job.home.work / f"payload-{wanted.sha256[:32]}"
             draft.mkdir(parents=True)
             if wanted.name in apps:
-                _app(apps[wanted.name], wanted, recipe, lock, home, draft)
+                _app(job, apps[wanted.name], wanted, draft)
             elif wanted.name == "server":
                 payload.copy_server(draft)
             else:
-                _copy(recipe.sources[wanted.sha256], draft)
+                _copy(job.recipe.sources[wanted.sha256], draft)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.sync()  # trusted by its name from now on
             draft.rename(target)
@@ -51,11 +47,9 @@ def _key(wanted: Payload) -> str:
     return hashlib.sha256(f"{wanted.name} {wanted.sha256} {made_by}".encode()).hexdigest()[:32]
 
 
-def _app(
-    app: App, wanted: Payload, recipe: Recipe, lock: Lock, home: Home, out: Path
-) -> None:
-    tag = image_tag(recipe.plan.image, app)
-    source = recipe.sources.get(wanted.sha256)
+def _app(job: Job, app: App, wanted: Payload, out: Path) -> None:
+    tag = image_tag(job.recipe.plan.image, app)
+    source = job.recipe.sources.get(wanted.sha256)
     if app.image:
         fetch_image(app, tag=tag, out=out)
     elif app.build is None:
@@ -63,12 +57,12 @@ def _app(
         import_archive(app, archive=source, tag=tag, out=out)
     else:
         packages = None
-        locked = lock.sets.get(f"app:{app.name}", ())
+        locked = job.lock.sets.get(f"app:{app.name}", ())
         if locked:
-            rootfs = layers.standing_alone(home, locked, lock=lock, say=lambda line: None)
-            cache = home.root / "oci-layers" / rootfs.name
-            packages = pack_rootfs(rootfs, epoch=lock.epoch, cache=cache)
-        build_app(app, packages=packages, folder=source, tag=tag, epoch=lock.epoch, out=out)
+            rootfs = layers.standing_alone(job, locked)
+            cache = job.home.root / "oci-layers" / rootfs.name
+            packages = pack_rootfs(rootfs, epoch=job.lock.epoch, cache=cache)
+        build_app(app, packages=packages, folder=source, tag=tag, epoch=job.lock.epoch, out=out)
 
 
 def _copy(source: Path, to: Path) -> None:

@@ -1,0 +1,20 @@
+"""What every step of one bake works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from images.home import Home
+from images.recipe import Recipe
+from specs.lock import Lock
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A recipe with its lock, the place for what is made, and somebody to tell lines to."""
+
+    recipe: Recipe
+    lock: Lock
+    home: Home
+    say: Callable[[str], None]

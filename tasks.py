@@ -1,0 +1,302 @@
+"""The verbs. Each parses its call, calls one function, prints what came back; errors become exit
+codes here and nowhere else: 0 done, 1 failed, 2 the spec or the call is wrong.
+
+What a verb needs is imported when it runs: `invoke validate` must not wait for the ovens.
+"""
+
+from __future__ import annotations
+
+import functools
+import json as jsonlib
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+from invoke import Context, task
+
+from specs.errors import BakehouseError, SpecError, UsageError
+
+P = ParamSpec("P")
+ROOT: Final = Path(__file__).parent
+SPEC: Final = "specs/hobby.yaml"
+HELP: Final = {
+    "spec": f"the spec file (default: {SPEC})",
+    "store": "where images and caches are kept (default: $BAKEHOUSE_HOME, else the user's data)",
+    "json": "print the result as JSON, on the last line of standard output",
+}
+
+
+def verb(*words: str, **more: str) -> Callable[[Callable[P, None]], Any]:
+    """A task whose errors are printed once, with their hint, and end the process with their code.
+
+    `words` are the options whose help is the common one, `more` maps others to theirs.
+    """
+
+    def decorate(function: Callable[P, None]) -> Any:
+        @functools.wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                function(*args, **kwargs)
+            except BakehouseError as error:
+                if kwargs.get("json"):
+                    print(jsonlib.dumps(_as_data(error)))
+                else:
+                    print(f"error: {error}", file=sys.stderr)
+                sys.exit(error.exit_code)
+            except KeyboardInterrupt:
+                print("stopped; nothing was published", file=sys.stderr)
+                sys.exit(130)
+            except BrokenPipeError:
+                sys.stderr.close()
+                sys.exit(1)
+
+        help_ = {word: HELP[word] for word in words} | more
+        return task(guarded, help={key.replace("_", "-"): text for key, text in help_.items()})
+
+    return decorate
+
+
+def _as_data(error: BakehouseError) -> dict[str, Any]:
+    if isinstance(error, SpecError):
+        return {"ok": False, "problems": [problem.as_data() for problem in error.problems]}
+    return {"ok": False, "error": error.message, "hint": error.hint}
+
+
+def _emit(json: bool, data: Any, text: str) -> None:
+    print(jsonlib.dumps(data) if json else text)
+
+
+def _recipe(spec: str | Path) -> Any:
+    """The recipe of a spec file and of the lock beside it, if there is one."""
+    from images.recipe import prepare, read_lock
+    from specs.read import read
+
+    path = Path(spec)
+    return prepare(read(path), path, read_lock(path))
+
+
+@verb("spec", "json")
+def validate(_: Context, spec: str = SPEC, json: bool = False) -> None:
+    """Check a spec: every problem at once, with file, line, column and a hint."""
+    from specs.read import read
+
+    model = read(Path(spec))
+    _emit(json, {"ok": True, "name": model.name}, f"{spec}: {model.name} is valid")
+
+
+@verb(out="write the JSON Schema to this file instead of printing it")
+def schema(_: Context, out: str = "") -> None:
+    """Print the JSON Schema of specs, for editors."""
+    from specs.reference import json_schema
+
+    text = jsonlib.dumps(json_schema(), indent=2)
+    if out:
+        Path(out).write_text(text + "\n", encoding="utf-8")
+    else:
+        print(text)
+
+
+@verb("spec", "store", "json")
+def plan(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> None:
+    """Show what a build would make, and what would change since the newest generation."""
+    from images import compare
+    from images import store as stored
+    from images.home import find_home
+
+    recipe = _recipe(spec)
+    home = find_home(store)
+    image = stored.find(home, recipe.id) if recipe.plan.image.lock else None
+    newest = max(stored.generations(home, recipe.spec.name), key=lambda g: g.number, default=None)
+    changes: tuple[compare.Change, ...] = ()
+    before = stored.find(home, newest.image) if newest else None
+    if newest and before:
+        old = compare.of_image(home, before, f"{newest.name}@{newest.number}")
+        changes = compare.changes(old, compare.of_recipe(recipe, spec))
+    lock = recipe.plan.image.lock
+    data = {
+        "image": recipe.id if lock else None,
+        "exists": image is not None,
+        "locked": lock is not None,
+        "packages": len(lock.image_packages()) if lock else None,
+        "since": newest.number if newest else None,
+        "changes": [asdict(change) for change in changes],
+    }
+    lines = [
+        f"{spec}: image {recipe.id}" + (" exists" if image else " would be baked")
+        if lock
+        else f"{spec}: no lock yet; the first build (or `invoke lock`) makes one",
+        f"packages: {len(lock.image_packages())}" if lock else "packages: not resolved yet",
+        f"since generation {newest.number}: {len(changes) or 'no'} changes"
+        if newest
+        else "no generation yet",
+        *(line for change in changes for line in change.lines()),
+    ]
+    _emit(json, data, "\n".join(lines))
+
+
+@verb("spec", out="the folder to write into (made when it is not there)")
+def render(_: Context, spec: str = SPEC, out: str = "rendered") -> None:
+    """Write the cloud-init documents that a spec becomes into a folder."""
+    from cloudinit.boot import boot
+    from images.home import write_whole
+
+    recipe = _recipe(spec)
+    if recipe.plan.image.lock is None:
+        print("no lock yet: packages are rendered without versions", file=sys.stderr)
+    folder = Path(out)
+    for name, text in (("bake.yaml", recipe.bake), ("boot.yaml", boot(recipe.plan.server))):
+        write_whole(folder / name, text)
+        print(folder / name)
+
+
+@verb("spec", "store")
+def lock(_: Context, spec: str = SPEC, store: str = "") -> None:
+    """Make the lock of a spec that has none; `invoke update` renews one."""
+    from images.recipe import read_lock
+    from specs.lock import lock_path
+
+    if read_lock(Path(spec)) is not None:
+        print(f"{lock_path(Path(spec))} exists; `invoke update` renews it")
+        return
+    _renew(spec, store)
+
+
+@verb("spec", "store")
+def update(_: Context, spec: str = SPEC, store: str = "") -> None:
+    """Renew the lock of a spec from the archives' present state."""
+    _renew(spec, store)
+
+
+def _renew(spec: str, store: str) -> None:
+    from images.build import lock_again
+    from images.home import find_home
+    from images.progress import Progress
+    from specs.read import read
+
+    lock_again(read(Path(spec)), Path(spec), find_home(store), Progress())
+
+
+@verb("spec", "store", "json")
+def build_image(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> None:
+    """Bake the image of a spec, prove it by booting it, store it as a generation."""
+    from images.build import build, find_built
+    from images.home import find_home
+    from specs.read import read
+
+    path, home = Path(spec), find_home(store)
+    model = read(path)
+    built = find_built(model, path, home)
+    if built is None:
+        from images.progress import Progress
+
+        built = build(model, path, home, Progress())
+    data = {
+        "image": built.image.id,
+        "digest": built.image.digest,
+        "path": str(built.path),
+        "cached": built.cached,
+        "seconds": round(built.seconds, 3),
+        "generation": built.generation.number,
+    }
+    how = "exists" if built.cached else "is baked and proven"
+    text = f"{built.image.id} {how}: generation {built.generation.number}\n{built.path}"
+    _emit(json, data, text)
+
+
+IMAGE_HELP: Final = "an image id or <spec>@<generation> (default: the newest generation of --spec)"
+
+
+def _chosen(image: str, spec: str, store: str) -> Any:
+    """The home, and the image that the options mean."""
+    from images import store as stored
+    from images.home import find_home
+    from specs.read import read
+
+    home = find_home(store)
+    if image:
+        return home, stored.look_up(home, image)
+    name = read(Path(spec)).name
+    newest = max(stored.generations(home, name), key=lambda g: g.number, default=None)
+    if newest is None:
+        raise UsageError(f"{name} has no image yet", f"run `invoke build-image --spec {spec}`")
+    return home, stored.look_up(home, newest.image)
+
+
+@verb("spec", "store", "json", image=IMAGE_HELP, boot="nspawn (default), bios or uefi")
+def test_image(
+    _: Context,
+    image: str = "",
+    spec: str = SPEC,
+    store: str = "",
+    boot: str = "nspawn",
+    json: bool = False,
+) -> None:
+    """Prove a stored image again: boot a throwaway copy and run the suite that let it in."""
+    from images.build import prove
+    from images.progress import Progress
+
+    home, found = _chosen(image, spec, store)
+    report = prove(found, home, boot, Progress())
+    _emit(json, jsonlib.loads(report.as_json()), report.summary())
+    if not report.passed:
+        sys.exit(1)
+
+
+@verb("spec", "store", image=IMAGE_HELP, boot="nspawn (default), bios or uefi")
+def run_image(
+    _: Context, image: str = "", spec: str = SPEC, store: str = "", boot: str = "nspawn"
+) -> None:
+    """Boot a throwaway copy of an image and open a shell in it; it is gone afterwards."""
+    from images.build import look_inside
+
+    home, found = _chosen(image, spec, store)
+    sys.exit(look_inside(found, home, boot))
+
+
+@verb("store", "json", name="only those of this spec's name")
+def generations(_: Context, name: str = "", store: str = "", json: bool = False) -> None:
+    """List what was baked: generation, image, date."""
+    from images import store as stored
+    from images.home import find_home
+
+    home = find_home(store)
+    found = list(stored.generations(home, name))
+    lines = [f"{g.name}@{g.number}  {g.image}  {g.created}" for g in found]
+    text = "\n".join(lines) or f"no generations in {home.root}; run `invoke build-image`"
+    _emit(json, [asdict(generation) for generation in found], text)
+
+
+@verb(
+    "store",
+    "json",
+    old="a spec file, an image id, or <spec>@<generation>",
+    new="the same; what it has become",
+)
+def diff(_: Context, old: str, new: str, store: str = "", json: bool = False) -> None:
+    """Compare two specs, images or generations: packages, files, users, units."""
+    from images import compare
+    from images.home import find_home
+
+    home = find_home(store)
+    sides = [compare.side(home, word, _recipe) for word in (old, new)]
+    found = compare.changes(*sides)
+    lines = [line for change in found for line in change.lines()]
+    _emit(json, [asdict(change) for change in found], "\n".join(lines) or "no difference")
+
+
+@verb("store", "json")
+def doctor(_: Context, store: str = "", json: bool = False) -> None:
+    """Say what this machine lacks for baking and booting, and how to get it."""
+    from images.doctor import examine
+    from images.home import find_home
+
+    found = examine(find_home(store))
+    lines = [
+        f"ok       {finding.what}" if finding.good else f"MISSING  {finding.what}: {finding.hint}"
+        for finding in found
+    ]
+    _emit(json, [asdict(finding) for finding in found], "\n".join(lines))
+    if not all(finding.good for finding in found):
+        sys.exit(1)
