@@ -1,0 +1,172 @@
+"""Makes roles and databases as declared, and hands each app its DATABASE_URL.
+
+Runs after Postgres and before the pooler and the apps, at every boot and after a promote. Nothing
+is ever dropped. A password lives in three places only: root's state, which moves with the data;
+the app's environment; and, as a SCRAM verifier, the pooler's list. Postgres has none: it knows the
+pooler by its system account.
+"""
+
+from __future__ import annotations
+
+import base64
+import grp
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from . import state
+
+PASSWORDS: Final = state.STATE / "databases.json"
+POOLER: Final = state.RUN / "pooler"
+APPS: Final = state.RUN / "apps"
+ADDRESS: Final = "10.88.88.1:6432"
+ITERATIONS: Final = 4096
+"""PostgreSQL's default `scram_iterations`; a password of 256 random bits needs no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A role's password, and the verifier that proves it without telling it (RFC 5802)."""
+
+    password: str
+    verifier: str
+
+
+def main() -> None:
+    """Passwords first, then the files made from them, then Postgres: a kill anywhere is mended."""
+    facts = state.server()
+    postgres = facts["postgres"]
+    version = int(postgres["version"])
+    logins = known_logins()
+    writable = accepts_writes(version, state.boot()["role"])
+    if writable:
+        logins = with_missing(logins, (database["owner"] for database in postgres["databases"]))
+        state.folder(state.STATE, 0o700)
+        state.write(PASSWORDS, dump(logins))
+    publish(facts["apps"], postgres["databases"], logins)
+    if writable:
+        state.psql(version, script(postgres["databases"]))
+
+
+def accepts_writes(version: int, role: str) -> bool:
+    """Whether Postgres here can be changed; a standby without data yet is only waited for."""
+    if role == "standby" and not (state.cluster_folder(version) / "PG_VERSION").exists():
+        return False
+    return not state.in_recovery(version)
+
+
+def known_logins() -> dict[str, Login]:
+    """The logins in the state that moves with the data."""
+    if not PASSWORDS.exists():
+        return {}
+    return {role: Login(**login) for role, login in state.read_json(PASSWORDS)["roles"].items()}
+
+
+def with_missing(known: Mapping[str, Login], roles: Iterable[str]) -> dict[str, Login]:
+    """`known` and a new login for each role that has none."""
+    return {**{role: new_login() for role in roles if role not in known}, **known}
+
+
+def new_login() -> Login:
+    """A random password of 32 bytes, safe in a URL."""
+    password = secrets.token_urlsafe(32)
+    return Login(password, verifier(password, secrets.token_bytes(16)))
+
+
+def verifier(password: str, salt: bytes) -> str:
+    """The SCRAM-SHA-256 verifier of an ASCII password as PostgreSQL writes it (RFC 5803)."""
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, ITERATIONS)
+    client = hmac.digest(salted, b"Client Key", "sha256")
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    words = [base64.b64encode(b).decode() for b in (salt, hashlib.sha256(client).digest(), server)]
+    return f"SCRAM-SHA-256${ITERATIONS}:{words[0]}${words[1]}:{words[2]}"
+
+
+def dump(logins: Mapping[str, Login]) -> str:
+    """The state file's text."""
+    roles = {
+        role: {"password": login.password, "verifier": login.verifier}
+        for role, login in logins.items()
+    }
+    return json.dumps({"format": 1, "roles": roles}, indent=1, sort_keys=True) + "\n"
+
+
+def publish(
+    apps: Sequence[Mapping[str, Any]],
+    databases: Sequence[Mapping[str, Any]],
+    logins: Mapping[str, Login],
+) -> None:
+    """Write the pooler's list of users, and the environment of each app whose login is known."""
+    pooler = grp.getgrnam("pgbouncer").gr_gid
+    state.folder(state.RUN, 0o755)
+    state.folder(POOLER, 0o750, gid=pooler)
+    owners = {database["name"]: database["owner"] for database in databases}
+    used = {role: logins[role] for role in owners.values() if role in logins}
+    state.write(POOLER / "userlist.txt", userlist(used), mode=0o640, gid=pooler)
+    state.folder(APPS, 0o700)
+    for app in apps:
+        owner = owners.get(app["database"])
+        if owner in logins:
+            url = database_url(app["database"], owner, logins[owner].password)
+            state.write(APPS / f"{app['name']}.env", f"DATABASE_URL={url}\n")
+
+
+def userlist(logins: Mapping[str, Login]) -> str:
+    """PgBouncer's `auth_file`."""
+    return "".join(
+        f"{identifier(role)} {identifier(login.verifier)}\n"
+        for role, login in sorted(logins.items())
+    )
+
+
+def database_url(database: str, role: str, password: str) -> str:
+    """Where a container finds the database: the pooler's address, never Postgres itself."""
+    return f"postgresql://{quote(role, safe='')}:{password}@{ADDRESS}/{quote(database, safe='')}"
+
+
+def identifier(name: str) -> str:
+    """The name quoted for SQL, and for PgBouncer's files, which quote the same way."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """The text quoted for SQL (`standard_conforming_strings` is on by default)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def script(databases: Sequence[Mapping[str, Any]]) -> str:
+    """SQL for psql that makes what is missing and puts rights back; running it again is safe."""
+    lines = ["REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;"]
+    for owner in sorted({database["owner"] for database in databases}):
+        lines += [
+            f"SELECT 'CREATE ROLE ' || quote_ident({literal(owner)}) WHERE NOT EXISTS"
+            f" (SELECT FROM pg_roles WHERE rolname = {literal(owner)}) \\gexec",
+            f"ALTER ROLE {identifier(owner)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"
+            " NOREPLICATION NOBYPASSRLS PASSWORD NULL;",
+        ]
+    for database in databases:
+        name, owner = database["name"], identifier(database["owner"])
+        lines += [
+            f"SELECT 'CREATE DATABASE ' || quote_ident({literal(name)}) || ' OWNER ' ||"
+            f" quote_ident({literal(database['owner'])}) WHERE NOT EXISTS"
+            f" (SELECT FROM pg_database WHERE datname = {literal(name)}) \\gexec",
+            f"ALTER DATABASE {identifier(name)} OWNER TO {owner};",
+            f"REVOKE ALL ON DATABASE {identifier(name)} FROM PUBLIC;",
+            f"\\connect {identifier(name)}",
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC;",
+        ]
+        lines += [
+            f"SELECT 'CREATE EXTENSION ' || quote_ident({literal(extension)}) || ' CASCADE' WHERE"
+            f" NOT EXISTS (SELECT FROM pg_extension WHERE extname = {literal(extension)}) \\gexec"
+            for extension in database["extensions"]
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    state.run_program(main)

@@ -1,0 +1,138 @@
+"""What our programs on a server share: its facts, files written whole or not at all, `psql`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+ETC: Final = Path("/etc/bakehouse")
+RUN: Final = Path("/run/bakehouse")
+DATA: Final = Path("/data")
+STATE: Final = DATA / "state"
+SOCKETS: Final = "/run/postgresql"
+
+
+class Failure(Exception):
+    """Why a program cannot do its work, and what a person can do about it."""
+
+
+def read_json(path: Path) -> Any:
+    """The file's data. Raises Failure when it is missing or no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise Failure(f"{path} does not exist") from None
+    except ValueError as error:
+        raise Failure(f"{path} is damaged ({error}); restore it from a backup") from error
+
+
+def server() -> dict[str, Any]:
+    """What the image says of this server's spec."""
+    return dict(read_json(ETC / "server.json"))
+
+
+def boot() -> dict[str, Any]:
+    """What this server learnt at its first boot: role, generation, `may_init`."""
+    return dict(read_json(ETC / "boot.json"))
+
+
+def cluster_folder(version: int) -> Path:
+    """Where the cluster of this major version lives, or would."""
+    return DATA / "postgres" / str(version) / "main"
+
+
+def binary(version: int, name: str) -> str:
+    """A program of this major version of Postgres, without Debian's wrapper around it."""
+    return f"/usr/lib/postgresql/{version}/bin/{name}"
+
+
+def psql(version: int, sql: str, database: str = "postgres") -> str:
+    """Run SQL as the administrator and return what it prints, a row per line, `|` between.
+
+    The script goes through standard input, never on a command line. Raises Failure with the
+    first error.
+    """
+    command = [binary(version, "psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]
+    command += ["--set=ON_ERROR_STOP=1", f"--host={SOCKETS}", "--username=postgres"]
+    done = subprocess.run(
+        [*command, f"--dbname={database}"], input=sql, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Failure(f"Postgres refused: {done.stderr.strip()}")
+    return done.stdout
+
+
+def in_recovery(version: int) -> bool:
+    """Whether this server's Postgres replays another's log. Raises Failure when it is down."""
+    return psql(version, "SELECT pg_is_in_recovery()").strip() == "t"
+
+
+def is_primary(facts: dict[str, Any], role: str) -> bool:
+    """Whether this server holds the truth: what Postgres says counts more than the first role."""
+    if role == "throwaway":
+        return False
+    if not facts["postgres"]:
+        return role == "primary"
+    version = facts["postgres"]["version"]
+    return (cluster_folder(version) / "PG_VERSION").exists() and not in_recovery(version)
+
+
+def write(path: Path, text: str, mode: int = 0o600, gid: int = 0) -> None:
+    """Make the file hold `text`, whole or not at all, also when the power fails.
+
+    A file that is already so is left alone. Its folder must exist.
+    """
+    data = text.encode()
+    try:
+        known = path.stat()
+        if (known.st_mode & 0o7777, known.st_gid) == (mode, gid) and path.read_bytes() == data:
+            return
+    except FileNotFoundError:
+        pass
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        if gid != os.getegid():
+            os.fchown(handle, -1, gid)
+        os.fchmod(handle, mode)
+        file.flush()
+        os.fsync(handle)
+    new.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in this folder outlast a power failure."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def folder(path: Path, mode: int, uid: int = 0, gid: int = 0) -> Path:
+    """The folder with exactly this mode and owner, made when missing; its parent must exist."""
+    path.mkdir(mode=mode, exist_ok=True)
+    known = path.stat()
+    if (known.st_uid, known.st_gid) != (uid, gid):
+        os.chown(path, uid, gid)
+    if known.st_mode & 0o7777 != mode:
+        path.chmod(mode)
+    return path
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Run a program's `main`; a Failure becomes one error line in the journal and exit code 1."""
+    try:
+        main()
+    except Failure as failure:
+        message = " ".join(str(failure).split())
+        print(f"<3>{message}", file=sys.stderr)  # <3>: the journal's error level (sd-daemon(3))
+        sys.exit(1)
