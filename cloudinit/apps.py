@@ -114,7 +114,9 @@ def _plain(text: str) -> str:
 
 def _ports(app: App, index: int, replica: int) -> list[str]:
     """The replica's loopback port for Caddy; what the outside may reach goes to the first one."""
-    ports = [f"127.0.0.1:{layout.app_port(index, replica)}:{app.port}"] if app.port else []
+    ports = []
+    if app.port:
+        ports.append(f"127.0.0.1:{layout.app_ports(index, app.replicas)[replica]}:{app.port}")
     if replica == 0:
         ports += [f"0.0.0.0:{p.port}:{p.target}/{p.protocol}" for p in app.publish]
     return ports

@@ -37,7 +37,7 @@ def server_facts(plan: ImagePlan) -> dict[str, Any]:
                 "kind": app.kind,
                 "replicas": app.replicas,
                 "port": app.port,
-                "ports": [layout.app_port(index, r) for r in range(app.replicas if app.port else 0)],
+                "ports": layout.app_ports(index, app.replicas) if app.port else [],
                 "health": app.health,
                 "database": app.database,
                 "volumes": dict(app.volumes),

@@ -41,6 +41,6 @@ APP_PORT_BASE: Final = 20_000
 MAX_REPLICAS: Final = 20
 
 
-def app_port(index: int, replica: int) -> int:
-    """The loopback port of a replica; both count from 0, `index` in the order of the spec."""
-    return APP_PORT_BASE + MAX_REPLICAS * index + replica
+def app_ports(index: int, replicas: int) -> list[int]:
+    """The loopback ports of an app's replicas; `index` counts from 0 in the order of the spec."""
+    return [APP_PORT_BASE + MAX_REPLICAS * index + replica for replica in range(replicas)]

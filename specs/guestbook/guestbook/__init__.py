@@ -1,0 +1,1 @@
+"""A guestbook: entries in Postgres, files in a folder, and nothing but Debian's Python."""
