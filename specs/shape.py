@@ -8,7 +8,7 @@ from typing import Any
 
 from specs.errors import Place
 from specs.load import Node
-from specs.schema import Rules
+from specs.rules import Rules
 
 Keys = tuple[str | int, ...]
 

@@ -21,7 +21,8 @@ from specs.kinds import Fault
 from specs.load import Node
 from specs.merge import describe, quote
 from specs.model import Spec
-from specs.schema import SCHEMA, Rules
+from specs.rules import Rules
+from specs.schema import SCHEMA
 from specs.shape import dotted, find, key_place, place, plain
 
 _NOUNS: Final = {
