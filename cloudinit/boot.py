@@ -1,8 +1,9 @@
 """ServerPlan → `boot.yaml`: what one server learns at its first boot, and no secret.
 
 The image's own list of modules (`templates/system/cloud.cfg.j2`) says what cloud-init does with
-it. A second run, even as another instance, finds the same or writes the same: the network is
-frozen once it worked, host keys are made by a unit of the image, people are part of the image.
+it. A second run, even as another instance, finds the same or writes the same: the network
+is kept once it worked (`bakehouse-keep-network.service`), host keys are made by a unit of the image,
+and people are part of the image.
 """
 
 from __future__ import annotations
@@ -14,18 +15,12 @@ from cloudinit.document import Value, dump
 from specs import layout
 from specs.plan import ServerPlan
 
-FROZEN_NETWORK = "/etc/cloud/cloud.cfg.d/95-bakehouse-network.cfg"
-"""cloud-init renders the network in the stage before it writes files, so this ends it after that:
-a later run that finds no vendor would otherwise replace it by DHCP."""
-
-
 def boot(plan: ServerPlan) -> str:
     """The text of `boot.yaml`, user data of a cloud as well as of a NoCloud seed."""
     files = [_file(layout.BOOT_JSON, boot_json(plan))]
     if plan.operator_keys:
         keys = "".join(f"{key}\n" for key in plan.operator_keys)
         files.append(_file(f"{KEYS}/{plan.admin}.boot", keys))
-    files.append(_file(FROZEN_NETWORK, "network: {config: disabled}\n"))
     return dump(
         {
             "hostname": plan.hostname,

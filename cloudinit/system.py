@@ -102,6 +102,9 @@ def part(plan: ImagePlan) -> Part:
             _file("/etc/systemd/network/90-bakehouse-fallback.network", "fallback.network"),
             _file("/etc/systemd/networkd.conf.d/10-bakehouse.conf", "networkd.conf"),
             _file("/etc/systemd/system.conf.d/10-bakehouse.conf", "manager.conf"),
+            _file("/etc/systemd/resolved.conf.d/10-bakehouse.conf", "resolved.conf"),
+            _file("/etc/systemd/system/bakehouse-keep-network.service", "keep-network.service"),
+            _file("/usr/share/bakehouse/network-kept.cfg", "network-kept.cfg"),
             _file("/etc/sysctl.d/90-bakehouse.conf", "sysctl.conf", settings=_sysctl(plan)),
             File("/etc/hostname", f"{plan.system.hostname or plan.name}\n"),
             File("/etc/locale.conf", f"LANG={plan.system.locale}\n"),
@@ -110,7 +113,7 @@ def part(plan: ImagePlan) -> Part:
             File(layout.SERVER_JSON, server_json(plan)),
         ),
         commands=tuple(_commands(plan)),
-        enable=_NETWORK,
+        enable=(*_NETWORK, "bakehouse-keep-network.service"),
         mask=_MASKED,
     )
 
