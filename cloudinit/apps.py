@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from cloudinit.data import hardening
 from cloudinit.docker import network
 from cloudinit.facts import image_tag
 from cloudinit.part import File, Part
@@ -33,8 +34,13 @@ def part(plan: ImagePlan) -> Part:
         return Part()
     units = "/etc/systemd/system"
     files = [
-        File(f"{units}/bakehouse-app@.service", render("apps/app.service.j2", lib=layout.LIB)),
-        File(f"{units}/bakehouse-watch.service", render("apps/watch.service.j2", lib=layout.LIB)),
+        File(
+            f"{units}/bakehouse-app@.service", render("apps/app.service.j2", hardening=hardening())
+        ),
+        File(
+            f"{units}/bakehouse-watch.service",
+            render("apps/watch.service.j2", hardening=hardening()),
+        ),
     ]
     for index, app in enumerate(plan.apps):
         folder = f"{layout.ETC}/apps/{app.name}"
@@ -43,7 +49,7 @@ def part(plan: ImagePlan) -> Part:
             files.append(
                 File(
                     f"{units}/bakehouse-app@{app.name}.service.d/worker.conf",
-                    render("apps/worker.conf.j2", lib=layout.LIB),
+                    render("apps/worker.conf.j2"),
                 )
             )
     enable = tuple(f"bakehouse-app@{app.name}.service" for app in plan.apps)
@@ -63,7 +69,7 @@ def compose_yaml(plan: ImagePlan, index: int) -> str:
         "services": services,
         "networks": {
             "default": {
-                "driver_opts": {"com.docker.network.bridge.name": f"app{index}"},
+                "driver_opts": {"com.docker.network.bridge.name": f"br-app{index}"},
                 "ipam": {"config": [{"subnet": str(network(docker, index + 1))}]},
             }
         },

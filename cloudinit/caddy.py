@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from cloudinit.data import hardening
 from cloudinit.part import File, Part
 from cloudinit.template import render
 from specs import layout
@@ -25,7 +26,7 @@ def part(plan: ImagePlan) -> Part:
             File("/etc/caddy/Caddyfile", caddyfile(plan)),
             File(
                 "/etc/systemd/system/caddy.service",
-                render("caddy/caddy.service.j2", lib=layout.LIB, data=layout.DATA),
+                render("caddy/caddy.service.j2", hardening=hardening(), data=layout.DATA),
             ),
         ),
         enable=("caddy.service",),

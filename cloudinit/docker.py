@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from ipaddress import IPv4Network
 
+from cloudinit.data import hardening
 from cloudinit.part import File, Part
 from cloudinit.template import render
-from specs import layout
 from specs.model import Docker
 from specs.plan import ImagePlan
 
@@ -22,7 +22,7 @@ def part(plan: ImagePlan) -> Part:
             File("/etc/systemd/system/docker.service", render("docker/docker.service.j2")),
             File(
                 "/etc/systemd/system/bakehouse-images.service",
-                render("docker/images.service.j2", lib=layout.LIB),
+                render("docker/images.service.j2", hardening=hardening()),
             ),
         ),
         enable=("containerd.service", "docker.service", "bakehouse-images.service"),

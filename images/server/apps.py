@@ -8,32 +8,26 @@ apps.py may-work    whether this server may run workers (exit 0) or not (exit 1)
 
 import argparse
 import http.client
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-ETC = Path("/etc/bakehouse")
-RUN = Path("/run/bakehouse")
-DATA = Path("/data/apps")
-HEALTHY = 120
+from . import state
+
+VOLUMES: Final = state.DATA / "apps"
+HEALTHY: Final = 120
 """Seconds that a replica may take to answer its health path after the start."""
-
-
-class AppError(Exception):
-    """Why an app cannot start, in words for the journal."""
 
 
 def app_named(name: str) -> dict[str, Any]:
     """The app's facts from server.json."""
-    for app in json.loads((ETC / "server.json").read_bytes())["apps"]:
+    for app in state.server()["apps"]:
         if app["name"] == name:
             return dict(app)
-    raise AppError(f"{name}: no such app in {ETC / 'server.json'}")
+    raise state.Failure(f"{name}: no such app in {state.ETC / 'server.json'}")
 
 
 def owner(app: dict[str, Any]) -> tuple[int, int]:
@@ -49,7 +43,7 @@ def owner(app: dict[str, Any]) -> tuple[int, int]:
 def make_volumes(app: dict[str, Any], ids: tuple[int, int]) -> None:
     """A folder for each volume; one that exists keeps the owner it has."""
     for volume in app["volumes"]:
-        path = DATA / app["name"] / volume
+        path = VOLUMES / app["name"] / volume
         if not path.exists():
             path.mkdir(parents=True, mode=0o750)
             os.chown(path, *ids)
@@ -57,11 +51,11 @@ def make_volumes(app: dict[str, Any], ids: tuple[int, int]) -> None:
 
 def place_secrets(app: dict[str, Any], ids: tuple[int, int]) -> None:
     """Copies of the app's secrets (memory only) that its user, and nobody else, can read."""
-    folder = RUN / "apps" / app["name"] / "secrets"
+    folder = state.RUN / "apps" / app["name"] / "secrets"
     for name in app["secrets"]:
-        source = RUN / "secrets" / name
+        source = state.RUN / "secrets" / name
         if not source.is_file():
-            raise AppError(
+            raise state.Failure(
                 f"{app['name']}: its secret {name} is not there; put it into {source}"
                 f" (mode 0600), then: systemctl restart bakehouse-app@{app['name']}"
             )
@@ -70,16 +64,16 @@ def place_secrets(app: dict[str, Any], ids: tuple[int, int]) -> None:
     for name in app["secrets"]:
         target = folder / name
         target.touch(mode=0o400)
-        target.write_bytes((RUN / "secrets" / name).read_bytes())
+        target.write_bytes((state.RUN / "secrets" / name).read_bytes())
         os.chown(target, *ids)
     os.chown(folder, *ids)
 
 
 def check_database(app: dict[str, Any]) -> None:
     """The file with DATABASE_URL, made by bakehouse-databases, must be there."""
-    path = RUN / "apps" / f"{app['name']}.env"
+    path = state.RUN / "apps" / f"{app['name']}.env"
     if app["database"] and not path.is_file():
-        raise AppError(
+        raise state.Failure(
             f"{app['name']}: {path} is not there;"
             " look at: systemctl status bakehouse-databases postgresql@*"
         )
@@ -87,12 +81,15 @@ def check_database(app: dict[str, Any]) -> None:
 
 def compose(name: str, *words: str) -> None:
     """Run docker compose on the app's file."""
-    file = ETC / "apps" / name / "compose.yaml"
-    subprocess.run(["docker", "compose", "--progress=quiet", "-f", str(file), *words], check=True)
+    file = state.ETC / "apps" / name / "compose.yaml"
+    command = ["docker", "compose", "--progress=quiet", "-f", str(file), *words]
+    code = subprocess.run(command, check=False).returncode
+    if code != 0:
+        raise state.Failure(f"{name}: docker compose {words[0]} ended with code {code}; see above")
 
 
 def start(name: str) -> None:
-    """The app up and healthy; AppError says what is missing."""
+    """The app up and healthy; state.Failure says what is missing."""
     app = app_named(name)
     ids = owner(app)
     check_database(app)
@@ -121,36 +118,40 @@ def wait_healthy(name: str, port: int, path: str) -> None:
             connection.close()
         time.sleep(0.2)
     if path:
-        raise AppError(
+        raise state.Failure(
             f"{name}: http://127.0.0.1:{port}{path} is not healthy after {HEALTHY} s ({why});"
-            f" look at: docker compose -f {ETC}/apps/{name}/compose.yaml logs"
+            f" look at: docker compose -f {state.ETC}/apps/{name}/compose.yaml logs"
         )
 
 
 def may_work() -> bool:
-    """Workers run on a primary or a throwaway; on a standby its primary runs them."""
-    boot = json.loads((ETC / "boot.json").read_bytes())
-    return boot["role"] in ("primary", "throwaway")
+    """Workers run on a primary or a throwaway; those of a standby run on its primary."""
+    role = state.boot()["role"]
+    return role == "throwaway" or state.is_primary(state.server(), role)
 
 
-def main() -> int:
-    """Do what the command line says; 1 with the reason when that fails."""
+def main() -> None:
+    """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("verb", choices=("start", "stop", "may-work"))
     parser.add_argument("app", nargs="?", default="")
     options = parser.parse_args()
+    if options.verb == "may-work":
+        condition()
+    elif options.verb == "start":
+        start(options.app)
+    else:
+        compose(options.app, "down", "--timeout", "30")
+
+
+def condition() -> None:
+    """For ExecCondition=: 1 skips the unit, 255 fails it, so that systemd tries it again."""
     try:
-        if options.verb == "start":
-            start(options.app)
-        elif options.verb == "stop":
-            compose(options.app, "down", "--timeout", "30")
-        else:
-            return 0 if may_work() else 1
-    except (AppError, subprocess.CalledProcessError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(0 if may_work() else 1)
+    except state.Failure as failure:
+        print(f"<3>{failure}", file=sys.stderr)
+        sys.exit(255)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    state.run_program(main)

@@ -5,13 +5,12 @@ Only the primary asks a certificate authority: a throwaway copy or a standby wou
 challenges, since the name leads elsewhere, and use up the limits of the real one.
 """
 
-import argparse
-import json
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-BOOT_JSON = Path("/etc/bakehouse/boot.json")
+from . import state
+
+OUT: Final = Path("/run/caddy/role.env")
 
 
 def environment(role: str, generation: int) -> str:
@@ -20,20 +19,13 @@ def environment(role: str, generation: int) -> str:
     return f"BAKEHOUSE_CADDY_GLOBAL={ours}\nBAKEHOUSE_GENERATION={generation}\n"
 
 
-def main() -> int:
-    """Read boot.json (without one the server is taken for a throwaway) and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--boot", type=Path, default=BOOT_JSON)
-    options = parser.parse_args()
-    boot: dict[str, Any] = {"role": "throwaway", "generation": 0}
-    if options.boot.exists():
-        boot = json.loads(options.boot.read_bytes())
-    temporary = options.out.with_suffix(".new")
+def main() -> None:
+    """Write what boot.json says."""
+    boot = state.boot()
+    temporary = OUT.with_suffix(".new")
     temporary.write_text(environment(boot["role"], boot["generation"]))
-    temporary.rename(options.out)
-    return 0
+    temporary.rename(OUT)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    state.run_program(main)

@@ -5,18 +5,18 @@ Runs at every boot before the apps; does nothing once all are there. An image is
 and by its digest, so a half loaded one is loaded again.
 """
 
-import argparse
 import io
 import json
 import subprocess
-import sys
 import tarfile
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
-SERVER_JSON = Path("/etc/bakehouse/server.json")
-IMAGES = Path("/usr/lib/bakehouse/images")
-LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+from . import state
+
+IMAGES: Final = Path("/usr/lib/bakehouse/images")
+LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 def manifests(apps: list[dict[str, Any]], images: Path) -> dict[str, dict[str, Any]]:
@@ -76,35 +76,30 @@ def missing(wanted: dict[str, dict[str, Any]]) -> list[str]:
     return [tag for tag, item in wanted.items() if have.get(tag) != item["digest"]]
 
 
-def main() -> int:
-    """Load what is missing; 1 when an image is still not there afterwards."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--server", type=Path, default=SERVER_JSON)
-    parser.add_argument("--images", type=Path, default=IMAGES)
-    options = parser.parse_args()
-    apps = json.loads(options.server.read_bytes())["apps"]
-    wanted = manifests(apps, options.images)
+def main() -> None:
+    """Load what is missing. Raises Failure when an image is not there afterwards."""
+    wanted = manifests(state.server()["apps"], IMAGES)
     todo = missing(wanted)
     if not todo:
         print(f"all {len(wanted)} images are there")
-        return 0
+        return
     with subprocess.Popen(
         ["docker", "load", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     ) as load:
         assert load.stdin is not None
-        try:
-            write_archive([wanted[tag] for tag in todo], options.images, load.stdin)
-        except BrokenPipeError:
-            print("docker load ended early", file=sys.stderr)
-        load.stdin.close()
+        # Docker says by its exit code why it stopped reading.
+        with suppress(BrokenPipeError):
+            write_archive([wanted[tag] for tag in todo], IMAGES, load.stdin)
+        with suppress(BrokenPipeError):
+            load.stdin.close()
     left = missing(wanted)
     if left or load.returncode != 0:
-        print(f"docker load: exit code {load.returncode}; not loaded: {left}", file=sys.stderr)
-        print("look at: journalctl -u docker -u containerd", file=sys.stderr)
-        return 1
+        raise state.Failure(
+            f"docker load ended with code {load.returncode}, not loaded: {left};"
+            " look at: journalctl -u docker -u containerd"
+        )
     print(f"loaded {len(todo)} of {len(wanted)} images")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    state.run_program(main)
