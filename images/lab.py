@@ -26,6 +26,26 @@ from specs.errors import BakehouseError
 FOLDER: Final = Path("/run/bakehouse-lab")
 PREFIX: Final = "bh-"
 SLICE: Final = "bakehouse.slice"
+REBOOT: Final = 133
+"""nspawn's exit code, under --keep-unit, when the machine asked for a reboot (its nspawn.c)."""
+
+KEEPER: Final = f"""
+group=$1$(sed -n 's/^0:://p' /proc/self/cgroup); shift
+mkdir "$group/keeper" && echo $$ >"$group/keeper/cgroup.procs"
+for controller in $(cat "$group/cgroup.controllers"); do
+    echo "+$controller" >"$group/cgroup.subtree_control"
+done
+boot=0
+while boot=$((boot + 1)); do
+    mkdir "$group/boot$boot"
+    sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group/boot$boot" "$@"
+    code=$?
+    [ $code = {REBOOT} ] || exit $code
+done
+"""
+"""Boots a machine again when it asks for it, also when we are gone. Each boot is a control group of
+its own, and the keeper too: one that holds processes cannot pass controllers on (cgroups(7))."""
+
 PATIENCE: Final = 10.0
 """Seconds that killed processes may take to be gone."""
 
@@ -46,17 +66,18 @@ class Lab:
         return run(self.client(argv), timeout=timeout, check=check)
 
     def contained(self, machine: str, argv: Sequence[str]) -> list[str]:
-        """The command as run in the lab's network and in a control group of the machine's own.
+        """The command in the lab's network and in a control group of the machine's own.
 
-        Two containers in one control group would take each other's services for their own.
+        Two containers in one control group would take each other's services for their own. The
+        command is started again whenever it ends with `REBOOT`.
         """
         unit = f"{self.name}-{machine}.scope"
+        keeper = ["sh", "-c", KEEPER, "keeper", str(group_root()), *self.client(argv)]
         if Path("/run/systemd/system").exists():
             scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={unit}"]
-            return [*scope, f"--slice={SLICE}", "--property=Delegate=yes", *self.client(argv)]
-        group = group_root() / SLICE / unit
+            return [*scope, f"--slice={SLICE}", "--property=Delegate=yes", *keeper]
         join = 'mkdir -p "$0" && echo $$ >"$0/cgroup.procs" && exec "$@"'
-        return ["sh", "-c", join, str(group), *self.client(argv)]
+        return ["sh", "-c", join, str(group_root() / SLICE / unit), *keeper]
 
     def kill(self, machine: str) -> None:
         """End every process of a machine at once, as if the power had gone."""

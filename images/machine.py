@@ -23,13 +23,11 @@ from images.rootfs import mounted
 from images.run import Process, Result, run, show, start
 from specs.errors import BakehouseError
 
+BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 SEED: Final = "var/lib/cloud/seed/nocloud"
 HOST_KEY: Final = "etc/ssh/ssh_host_ed25519_key.pub"
 PLAIN: Final = {"usr/sbin/dockerd": "var/lib/docker", "usr/bin/containerd": "var/lib/containerd"}
 """Programs and their folders that must not lie on an overlay: Docker stacks its own overlays."""
-
-REBOOT: Final = 133
-"""nspawn's exit code, under --keep-unit, when the machine asked for a reboot (nspawn.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +55,12 @@ class Description:
 
 @dataclass(slots=True)
 class Machine:
-    """A booted machine. Made by `booted`."""
+    """A booted machine, made by `booted`: `root` are its files, `image` those it was made from."""
 
     lab: Lab
     what: Description
     folder: Path
+    image: Path
     root: Path
     door: ssh.Door
     binds: Mapping[str, Path]
@@ -116,12 +115,16 @@ class Machine:
         """Wait until SSH lets us in. Raises BakehouseError, with the console's end, when not."""
         deadline = time.monotonic() + self.what.patience
         while not self._reached():
-            if self.process is None or not self.process.alive():
-                raise BakehouseError(f"the machine ended while it booted\n{self.tail()}")
-            if time.monotonic() > deadline:
-                why = f"no SSH after {self.what.patience:g} s"
-                raise BakehouseError(f"the machine booted, but {why}\n{self.tail()}")
+            self._check_alive(deadline)
             time.sleep(0.2)
+
+    def _check_alive(self, deadline: float) -> None:
+        """Raises BakehouseError when the machine has ended, or the deadline has passed."""
+        if self.process is None or not self.process.alive():
+            raise BakehouseError(f"the machine ended while it booted\n{self.tail()}")
+        if time.monotonic() > deadline:
+            why = f"does not let us in by SSH after {self.what.patience:g} s"
+            raise BakehouseError(f"the machine boots, but {why}\n{self.tail()}")
 
     def _reached(self) -> bool:
         """Take its host key from its own files, which is the verified first contact, and log in."""
@@ -138,40 +141,34 @@ class Machine:
 
     def reboot(self) -> None:
         """Reboot in order, and wait for SSH."""
+        before = self._boot_id()
         ssh.attempt(self.door, "sudo -n systemctl reboot", timeout=30)
-        self._ended(REBOOT)
-        self.start()
-        self.wait()
+        ssh.close(self.door)
+        deadline = time.monotonic() + self.what.patience
+        while self._boot_id() in ("", before):
+            self._check_alive(deadline)
+            time.sleep(0.2)
+
+    def _boot_id(self) -> str:
+        """What tells one boot from the next; "" while nobody answers."""
+        return ssh.attempt(self.door, f"cat {BOOT_ID}", timeout=30).stdout.strip()
 
     def power_cut(self) -> None:
         """Everything there ends at once; `start` boots it again with what it had written."""
-        self.lab.kill(str(self.what.number))
-        self.stop()
-
-    def power_off(self) -> None:
-        """Shut down in order."""
-        ssh.close(self.door)
-        if self.process is not None:
-            self.process.stop(signal.SIGTERM, patience=60)
-
-    def stop(self) -> None:
-        """Leave no process behind, in whatever state the machine is."""
         self.lab.kill(str(self.what.number))
         if self.process is not None:
             self.process.stop(signal.SIGKILL)
         ssh.close(self.door)
 
-    def _ended(self, code: int) -> None:
-        """Wait for the container's end, which must come with this exit code."""
-        assert self.process is not None
+    def power_off(self) -> None:
+        """Shut down in order."""
+        ssh.attempt(self.door, "sudo -n systemctl poweroff", timeout=30)
+        ssh.close(self.door)
         deadline = time.monotonic() + self.what.patience
-        while self.process.alive():
+        while self.process is not None and self.process.alive():
             if time.monotonic() > deadline:
                 raise BakehouseError(f"the machine does not go down\n{self.tail()}")
             time.sleep(0.1)
-        ssh.close(self.door)
-        if (got := self.process.stop()) != code:
-            raise BakehouseError(f"the machine ended with code {got}, not {code}\n{self.tail()}")
 
     def tail(self) -> str:
         """The last lines of its console."""
@@ -219,8 +216,8 @@ def booted(lab: Lab, what: Description, *, wait: bool = True) -> Iterator[Machin
             ssh.config_text(folder, what.address.v4, what.port, what.admin, key), encoding="utf-8"
         )
         door = ssh.Door(config, tuple(lab.client([])))
-        machine = Machine(lab, what, folder, root, door, _plain_folders(root, memory))
-        stack.callback(machine.stop)
+        machine = Machine(lab, what, folder, image, root, door, _plain_folders(root, memory))
+        stack.callback(machine.power_cut)
         machine.start()
         if wait:
             machine.wait()
