@@ -56,6 +56,14 @@ SYSCTL: Final = {
 """From the Kernel Self-Protection Project's recommended settings and Lynis' profile. `rp_filter` is
 loose: a swap of servers sends packets of one connection over two links."""
 
+LOGIN_DEFS: Final = {
+    "PASS_MAX_DAYS": "365",
+    "PASS_MIN_DAYS": "1",
+    "SHA_CRYPT_MIN_ROUNDS": "65536",
+    "UMASK": "027",
+}
+"""For accounts that somebody makes on a server; the spec's own are older and have no password."""
+
 MODULES: Final = (
     "cramfs",
     "dccp",
@@ -98,22 +106,24 @@ def part(plan: ImagePlan) -> Part:
             _file("/etc/issue", "issue"),
             _file("/etc/issue.net", "issue"),
             _file("/etc/modprobe.d/bakehouse.conf", "modprobe.conf", modules=MODULES),
+            _file("/etc/systemd/coredump.conf.d/10-bakehouse.conf", "coredump.conf"),
             _file("/etc/systemd/journald.conf.d/10-bakehouse.conf", "journald.conf"),
             _file("/etc/systemd/network/90-bakehouse-fallback.network", "fallback.network"),
             _file("/etc/systemd/networkd.conf.d/10-bakehouse.conf", "networkd.conf"),
             _file("/etc/systemd/system.conf.d/10-bakehouse.conf", "manager.conf"),
             _file("/etc/systemd/resolved.conf.d/10-bakehouse.conf", "resolved.conf"),
+            _file("/etc/systemd/system/bakehouse-mounts.service", "mounts.service"),
             _file("/etc/systemd/system/bakehouse-keep-network.service", "keep-network.service"),
             _file("/usr/share/bakehouse/network-kept.cfg", "network-kept.cfg"),
             _file("/etc/sysctl.d/90-bakehouse.conf", "sysctl.conf", settings=_sysctl(plan)),
             File("/etc/hostname", f"{plan.system.hostname or plan.name}\n"),
             File("/etc/locale.conf", f"LANG={plan.system.locale}\n"),
-            File("/etc/profile.d/bakehouse.sh", "umask 027\n"),
+            File("/etc/profile.d/bakehouse.sh", render("system/profile.sh.j2")),
             File("/etc/security/limits.d/90-bakehouse.conf", "* hard core 0\nroot hard core 0\n"),
             File(layout.SERVER_JSON, server_json(plan)),
         ),
         commands=tuple(_commands(plan)),
-        enable=(*_NETWORK, "bakehouse-keep-network.service"),
+        enable=(*_NETWORK, "bakehouse-keep-network.service", "bakehouse-mounts.service"),
         mask=_MASKED,
     )
 
@@ -127,14 +137,22 @@ def _sysctl(plan: ImagePlan) -> dict[str, str]:
     return dict(sorted({**SYSCTL, **plan.system.sysctl}.items()))
 
 
+def _login_defs() -> list[str]:
+    names = "|".join(LOGIN_DEFS)
+    lines = "\\n".join(f"{name} {value}" for name, value in LOGIN_DEFS.items())
+    return [
+        f"sed -i -E '/^({names})[[:space:]]/d' /etc/login.defs",
+        f"printf '{lines}\\n' >>/etc/login.defs",
+    ]
+
+
 def _commands(plan: ImagePlan) -> list[str]:
     zone = f"/usr/share/zoneinfo/{plan.system.timezone}"
     commands = [
         f"test -f {zone}",
         f"ln -sf {zone} /etc/localtime",
         "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf",
-        "sed -i '/^UMASK/d' /etc/login.defs",
-        "echo 'UMASK 027' >>/etc/login.defs",
+        *_login_defs(),
         "chmod 0700 /root",
         "for path in /etc/crontab /etc/cron.*; do",
         '  if [ -e "$path" ]; then chmod go= "$path"; fi',

@@ -10,6 +10,7 @@ from specs.plan import ImagePlan
 
 BASE: Final = (
     "acl",
+    "apparmor",
     "apt",
     "ca-certificates",
     "cloud-guest-utils",
@@ -38,7 +39,7 @@ BASE: Final = (
     "udev",
     "zstd",
 )
-"""On every server; `rsync` carries files at a promote, `curl` probes, the rest is the system."""
+"""On every server; `apparmor` confines what Docker runs, `rsync` carries files at a promote, `curl` probes, the rest is the system."""
 
 POSTGRES: Final = ("postgresql-17", "pgbouncer")
 DOCKER: Final = ("docker.io", "docker-cli", "docker-compose", "iptables")
