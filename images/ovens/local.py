@@ -56,9 +56,9 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
             [*stack, upper],
             out,
             tools=tools,
-            identity=recipe.digest,
             epoch=lock.epoch,
             cache=home.bases,
+            base_id=" ".join(layer.name for layer in (tools, *stack)),
         )
     return Baked(packed, tuple(layer.name for layer in stack))
 
