@@ -2,9 +2,9 @@
 
 `tree` reads layers and folds them, `ext4` makes the file system of the package layers and patches
 the last layer in, `boot` and `gpt` put the boot loaders and partitions around it, `chunks` knows
-the digest, `tools` runs whatever shapes bits from the locked tools layer, and `pack` is the whole.
+the digest, `tools` runs whatever shapes bits from the locked tools layer, and `fold` is the whole.
 """
 
-from images.disk.pack import Disk, pack
+from images.disk.fold import Disk, pack
 
 __all__ = ["Disk", "pack"]
