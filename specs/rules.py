@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import re
+from typing import Any, Final
 
 from specs.kinds import Kind
 
 Rules = dict[str, Any]
+
+
+_PLAIN: Final = re.compile(
+    r"[A-Za-z0-9/_][A-Za-z0-9/._@+=-]*(?::[A-Za-z0-9/._@+=-]+)*( [A-Za-z0-9]+)*"
+)
+"""Text that YAML reads as itself without quotes, also inside of brackets."""
 
 
 def _meta(description: str, default: Any = None, example: Any = None, **more: Any) -> Rules:
@@ -15,7 +23,9 @@ def _meta(description: str, default: Any = None, example: Any = None, **more: An
 
 
 def text(kind: Kind, description: str, default: str | None = None, **more: Any) -> Rules:
-    """Text of one kind. `path` marks a path that the file naming it anchors."""
+    """Text of one kind. `path` marks a path that the file naming it anchors, `alternative` a key
+    that excludes another one.
+    """
     rules: Rules = {"type": "string", "check_with": kind}
     if more.pop("required", False):
         rules["required"] = True
@@ -30,15 +40,15 @@ def number(low: int, high: int, description: str, default: int | None = None, **
     return {**rules, "meta": _meta(description, default, **more)}
 
 
-def flag(description: str, default: bool) -> Rules:
+def flag(description: str, default: bool, **more: Any) -> Rules:
     """Yes or no."""
-    return {"type": "boolean", "meta": _meta(description, default)}
+    return {"type": "boolean", "meta": _meta(description, default, **more)}
 
 
-def choice(allowed: list[Any], description: str, default: Any) -> Rules:
+def choice(allowed: list[Any], description: str, default: Any = None, **more: Any) -> Rules:
     """One of a few values."""
     kind = "integer" if isinstance(allowed[0], int) else "string"
-    return {"type": kind, "allowed": allowed, "meta": _meta(description, default)}
+    return {"type": kind, "allowed": allowed, "meta": _meta(description, default, **more)}
 
 
 def items(item: Rules, description: str, example: Any = None) -> Rules:
@@ -51,16 +61,32 @@ def texts(kind: Kind, description: str, example: Any = None) -> Rules:
     return items({"type": "string", "check_with": kind}, description, example)
 
 
-def table(keys: Kind, values: Rules, description: str, example: Any = None) -> Rules:
-    """A mapping whose keys the spec's author chooses."""
+def table(
+    keys: Kind, values: Rules, description: str, example: Any = None, entry: str | None = None
+) -> Rules:
+    """A mapping whose keys the spec's author chooses; the sample's one is `entry`."""
     return {
         "type": "dict",
         "keysrules": {"type": "string", "check_with": keys},
         "valuesrules": values,
-        "meta": _meta(description, example=example),
+        "meta": _meta(description, example=example, entry=entry),
     }
 
 
 def section(description: str, fields: dict[str, Rules], **more: Any) -> Rules:
     """A mapping with fixed keys. `shorthand` names the key that a lone scalar stands for."""
     return {"type": "dict", "schema": fields, "meta": _meta(description, **more)}
+
+
+def inline(value: Any) -> str:
+    """A value on one line of YAML."""
+    match value:
+        case dict():
+            pairs = (f"{inline(key)}: {inline(item)}" for key, item in value.items())
+            return "{" + ", ".join(pairs) + "}"
+        case list():
+            return "[" + ", ".join(inline(item) for item in value) + "]"
+        case str():
+            return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+        case _:
+            return json.dumps(value)

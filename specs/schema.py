@@ -52,7 +52,11 @@ _SYSTEM: Final = section(
         "distribution": choice(["debian"], "The distribution.", System().distribution),
         "release": choice(["trixie"], "Its release.", System().release),
         "architecture": choice(["amd64"], "The machine's architecture.", System().architecture),
-        "hostname": text(kinds.HOST, "The host name; the spec's name when it is not given."),
+        "hostname": text(
+            kinds.HOST,
+            "The host name; the spec's name when it is not given.",
+            example="hobby.example.org",
+        ),
         "timezone": text(kinds.TIMEZONE, "The time zone of logs and timers.", System().timezone),
         "locale": text(kinds.LOCALE, "The system's locale.", System().locale),
         "packages": texts(kinds.PACKAGE, "Further Debian packages.", ["htop"]),
@@ -61,6 +65,7 @@ _SYSTEM: Final = section(
             kinds.URL,
             "The archive to lock and fetch packages from; the distribution's default when it is "
             "not given.",
+            example="https://mirror.example.org/debian",
         ),
         "repositories": items(_REPOSITORY, "Further apt repositories."),
     },
@@ -70,14 +75,14 @@ _USER: Final = section(
     "An account for a person or for deploying. No account has a password.",
     {
         "authorized_keys": texts(kinds.SSH_KEY, "SSH public keys that may log in.", [_KEY]),
-        "sudo": flag("May become root, without a password.", User("").sudo),
+        "sudo": flag("May become root, without a password.", User("").sudo, example=True),
         "groups": texts(kinds.USER, "Further groups.", ["adm"]),
         "shell": text(kinds.ABSOLUTE, "The login shell.", User("").shell),
     },
 )
 
 _SSH: Final = section(
-    "The SSH server: keys only, root only by key of the first boot.",
+    "The SSH server: keys only, no passwords.",
     {
         "port": number(1, 65535, "The port it listens on.", Ssh().port),
         "kex": choice(
@@ -108,14 +113,14 @@ _FIREWALL: Final = section(
 )
 
 _DATA: Final = section(
-    "What outlives a server.",
+    "What outlives a server, all of it below /data.",
     {
         "strategy": choice(
             ["replica", "volume", "none"],
             "`replica`: the new server starts as a standby of the old one. `volume`: a block "
             "volume moves. `none`: nothing is kept. When it is not given: `replica` with "
             "Postgres, `none` without.",
-            None,
+            example="replica",
         ),
         "paths": texts(
             kinds.ABSOLUTE,
@@ -133,7 +138,7 @@ _DEPLOY: Final = section(
         ),
         "locations": texts(kinds.OFFER, "Locations to try, in order.", ["fsn1", "nbg1"]),
         "server_types": texts(kinds.OFFER, "Server types to try, in order.", ["cx22"]),
-        "floating_ip": text(kinds.ADDRESS, "The floating IP, by name or address."),
+        "floating_ip": text(kinds.ADDRESS, "The floating IP, by name or address.", example="web"),
         "confirm": text(kinds.DURATION, "How long a new server must be well after a swap.", "60s"),
         "drain": text(kinds.DURATION, "How long old connections may go on.", "30s"),
         "allow_disconnects": flag(
@@ -157,13 +162,18 @@ SCHEMA: Final[dict[str, Rules]] = {
         _USER,
         "Accounts by name. When none is given there is `deploy`, with sudo.",
         {"deploy": {"sudo": True, "authorized_keys": [_KEY]}},
+        entry="deploy",
     ),
     "ssh": _SSH,
     "firewall": _FIREWALL,
     "postgres": POSTGRES,
     "docker": DOCKER,
     "apps": table(
-        kinds.NAME, APP, "Apps by name.", {"shop": {"archive": "shop.tar", "port": 8000}}
+        kinds.NAME,
+        APP,
+        "Apps by name.",
+        {"shop": {"archive": "shop.tar", "port": 8000}},
+        entry="guestbook",
     ),
     "caddy": CADDY,
     "borg": BORG,

@@ -16,7 +16,9 @@ _DATABASE: Final = section(
     "A database. Its owner's password is made on the first primary and never leaves the data.",
     {
         "owner": text(
-            kinds.DATABASE, "The role that owns it; the database's name when it is not given."
+            kinds.DATABASE,
+            "The role that owns it; the database's name when it is not given.",
+            example="guestbook",
         ),
         "extensions": texts(kinds.EXTENSION, "Extensions to create in it.", ["pg_trgm"]),
     },
@@ -32,6 +34,7 @@ POSTGRES: Final = section(
             "Databases by name. An app's `database` must be one of them: a typing error would "
             "otherwise start with an empty database.",
             {"guestbook": {}},
+            entry="guestbook",
         ),
         "settings": table(
             kinds.SETTING, _LINE, "Settings for postgresql.conf.", {"shared_buffers": "512MB"}
@@ -87,7 +90,9 @@ _PUBLISH: Final = section(
     "number is short for `{port: NUMBER}`.",
     {
         "port": number(1, 65535, "The server's port.", required=True, example=25565),
-        "target": number(1, 65535, "The container's port; `port` when it is not given."),
+        "target": number(
+            1, 65535, "The container's port; `port` when it is not given.", example=25565
+        ),
         "protocol": choice(["tcp", "udp"], "The protocol.", Publish(1, 1).protocol),
     },
     shorthand="port",
@@ -100,15 +105,20 @@ APP: Final = section(
             kinds.IMAGE,
             "An image of a registry, by digest.",
             example=f"ghcr.io/example/shop@sha256:{'0' * 64}",
+            alternative=True,
         ),
         "archive": text(
-            kinds.RELATIVE, "An OCI archive beside the spec.", path=True, example="shop.tar"
+            kinds.RELATIVE,
+            "An OCI archive beside the spec.",
+            path=True,
+            example="shop.tar",
+            alternative=True,
         ),
         "build": _BUILD,
         "command": texts(
             kinds.WORD,
             "The command, word by word; the image's own when it is not given.",
-            ["python3", "server.py"],
+            ["python3", "-m", "guestbook"],
         ),
         "kind": choice(
             ["web", "worker"],
@@ -143,7 +153,9 @@ APP: Final = section(
         "publish": items(_PUBLISH, "Ports for the outside.", [25565]),
         "memory": text(kinds.SIZE, "The most memory a container may take.", example="512m"),
         "user": text(
-            kinds.ACCOUNT, "Who runs it in the container; the image's own when it is not given."
+            kinds.ACCOUNT,
+            "Who runs it in the container; the image's own when it is not given.",
+            example="1000:1000",
         ),
         "read_only": flag("The container's own files cannot be changed.", False),
     },
@@ -155,9 +167,15 @@ _SITE: Final = section(
         "aliases": texts(kinds.SITE, "Further addresses that serve the same.", ["www.example.org"]),
         "app": text(kinds.NAME, "The app that answers, over its replicas.", example="guestbook"),
         "static": text(
-            kinds.RELATIVE, "A folder beside the spec to serve.", path=True, example="site"
+            kinds.RELATIVE,
+            "A folder beside the spec to serve.",
+            path=True,
+            example="site",
+            alternative=True,
         ),
-        "redirect": text(kinds.URL, "Where to send visitors.", example="https://example.org"),
+        "redirect": text(
+            kinds.URL, "Where to send visitors.", example="https://example.org", alternative=True
+        ),
         "compress": flag("Answers are compressed (zstd, gzip).", Site("").compress),
         "headers": table(
             kinds.HEADER, _LINE, "Headers added to answers.", {"X-Frame-Options": "DENY"}
@@ -169,11 +187,17 @@ CADDY: Final = section(
     "The web server. HTTPS and its certificates are automatic for sites with a host name.",
     {
         "email": text(kinds.EMAIL, "Whom the CA may write to.", example="you@example.org"),
-        "acme_directory": text(kinds.URL, "Another CA's ACME directory.", Caddy().acme_directory),
+        "acme_directory": text(
+            kinds.URL,
+            "Another CA's ACME directory.",
+            Caddy().acme_directory,
+            example="https://ca.example.org/acme/directory",
+        ),
         "acme_root": text(
             kinds.RELATIVE,
             "A PEM file with the root certificate of that CA.",
             Caddy().acme_root,
+            example="ca.pem",
             path=True,
         ),
         "sites": table(
@@ -182,6 +206,7 @@ CADDY: Final = section(
             "Sites by address: a host name (HTTPS), `http://` and a host name, or `:80` for "
             "whatever name is asked for.",
             {"example.org": {"app": "guestbook"}},
+            entry="example.org",
         ),
     },
 )

@@ -21,7 +21,7 @@ from specs.kinds import Fault
 from specs.load import Node
 from specs.merge import describe, quote
 from specs.model import Spec
-from specs.rules import Rules
+from specs.rules import Rules, inline
 from specs.schema import SCHEMA
 from specs.shape import dotted, find, key_place, place, plain
 
@@ -97,7 +97,7 @@ def _problem(tree: Node, error: Any) -> Problem:
 def _explain(error: Any, path: tuple[str | int, ...]) -> tuple[str, str, bool]:
     """Message, hint, and whether to show what was got."""
     meta = _rules(path).get("meta", {})
-    example = f"for example {_yaml(meta['example'])}" if "example" in meta else ""
+    example = f"for example {inline(meta['example'])}" if "example" in meta else ""
     match error.code:
         case errors.CUSTOM.code:
             fault: Fault = error.info[0]
@@ -140,16 +140,3 @@ def _near(word: str, known: list[str]) -> str:
     if close:
         return f"did you mean {close[0]}?"
     return f"known here: {', '.join(sorted(known))}" if known else ""
-
-
-def _yaml(example: Any) -> str:
-    """An example on one line of YAML."""
-    match example:
-        case dict():
-            return "{" + ", ".join(f"{key}: {_yaml(value)}" for key, value in example.items()) + "}"
-        case list():
-            return "[" + ", ".join(_yaml(value) for value in example) + "]"
-        case bool():
-            return "true" if example else "false"
-        case _:
-            return str(example)
