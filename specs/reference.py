@@ -150,23 +150,18 @@ def _fields(fields: dict[str, Rules], link: bool = False) -> Iterator[str]:
 
 def _what(rules: Rules) -> str:
     """What sort of value it is, in a few words."""
-    match rules["type"]:
-        case "dict":
-            if "valuesrules" not in rules:
-                return "section"
-            inner = rules["valuesrules"]
-            return "sections by name" if "schema" in inner else "texts by name"
-        case "list":
-            item = rules["schema"]
-            return f"list: {item['check_with'].what}" if "check_with" in item else "list"
-        case "boolean":
-            return "true or false"
-        case "integer" if "min" in rules:
-            return f"a number from {rules['min']} to {rules['max']}"
     if "allowed" in rules:
         return " or ".join(f"`{value}`" for value in rules["allowed"])
-    kind: Kind = rules["check_with"]
-    return kind.what
+    if "check_with" in rules:
+        kind: Kind = rules["check_with"]
+        return kind.what
+    if "min" in rules:
+        return f"a number from {rules['min']} to {rules['max']}"
+    if "valuesrules" in rules:
+        return "sections by name" if "schema" in rules["valuesrules"] else "texts by name"
+    if rules["type"] == "list":
+        return f"list: {_what(rules['schema'])}"
+    return {"boolean": "true or false", "dict": "section"}[rules["type"]]
 
 
 def _wrap(text: str, indent: str = "") -> str:
@@ -179,7 +174,8 @@ def sample() -> str:
     """A spec with every key in it, each with its description; valid but for the files it names."""
     head = [
         "# Every key there is, made from the schema by `pytest --renew`. A server needs only few",
-        "# of them: see specs/static.yaml and specs/hobby.yaml. Commented keys exclude another.",
+        "# of them: see specs/static.yaml and specs/hobby.yaml. A key in a comment excludes another",
+        "# one, or needs a file that is not here.",
     ]
     return "\n".join([*head, *_sample_fields(SCHEMA, "")]) + "\n"
 

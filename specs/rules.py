@@ -12,7 +12,7 @@ Rules = dict[str, Any]
 
 
 _PLAIN: Final = re.compile(
-    r"[A-Za-z0-9/_][A-Za-z0-9/._@+=-]*(?::[A-Za-z0-9/._@+=-]+)*( [A-Za-z0-9]+)*"
+    r"[A-Za-z0-9/_][A-Za-z0-9/._@+=-]*(?:://[A-Za-z0-9/._@+=:-]+)?(?: [A-Za-z0-9/._@+=-]+)*"
 )
 """Text that YAML reads as itself without quotes, also inside of brackets."""
 
@@ -51,14 +51,14 @@ def choice(allowed: list[Any], description: str, default: Any = None, **more: An
     return {"type": kind, "allowed": allowed, "meta": _meta(description, default, **more)}
 
 
-def items(item: Rules, description: str, example: Any = None) -> Rules:
+def items(item: Rules, description: str, example: Any = None, **more: Any) -> Rules:
     """A list of one sort of item."""
-    return {"type": "list", "schema": item, "meta": _meta(description, example=example)}
+    return {"type": "list", "schema": item, "meta": _meta(description, example=example, **more)}
 
 
-def texts(kind: Kind, description: str, example: Any = None) -> Rules:
+def texts(kind: Kind, description: str, example: Any = None, **more: Any) -> Rules:
     """A list of texts of one kind."""
-    return items({"type": "string", "check_with": kind}, description, example)
+    return items({"type": "string", "check_with": kind}, description, example, **more)
 
 
 def table(

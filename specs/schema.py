@@ -155,6 +155,7 @@ SCHEMA: Final[dict[str, Rules]] = {
         kinds.RELATIVE,
         "Files that this one builds upon; it wins over what they say.",
         ["modules/postgres-small.yaml"],
+        alternative=True,
     ),
     "system": _SYSTEM,
     "users": table(
