@@ -1,4 +1,4 @@
-"""What every server has for its data and our programs: `/data`, memory-only folders, the package."""
+"""What every server has for its data and our programs: `/data`, folders in memory, a package."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -43,21 +44,15 @@ def main() -> None:
     postgres = facts["postgres"]
     version = int(postgres["version"])
     logins = known_logins()
-    writable = accepts_writes(version, state.boot()["role"])
+    writable = state.accepts_writes(version, state.boot()["role"])
     if writable:
         logins = with_missing(logins, (database["owner"] for database in postgres["databases"]))
         state.folder(state.STATE, 0o700)
         state.write(PASSWORDS, dump(logins))
     publish(facts["apps"], postgres["databases"], logins)
+    reload_pooler()
     if writable:
         state.psql(version, script(postgres["databases"]))
-
-
-def accepts_writes(version: int, role: str) -> bool:
-    """Whether Postgres here can be changed; a standby without data yet is only waited for."""
-    if role == "standby" and not (state.cluster_folder(version) / "PG_VERSION").exists():
-        return False
-    return not state.in_recovery(version)
 
 
 def known_logins() -> dict[str, Login]:
@@ -110,17 +105,25 @@ def publish(
     state.write(POOLER / "userlist.txt", userlist(used), mode=0o640, gid=pooler)
     state.folder(APPS, 0o700)
     for app in apps:
-        owner = owners.get(app["database"])
+        owner = owners.get(app["database"], "")
         if owner in logins:
             url = database_url(app["database"], owner, logins[owner].password)
             state.write(APPS / f"{app['name']}.env", f"DATABASE_URL={url}\n")
 
 
+def reload_pooler() -> None:
+    """A pooler that runs reads its list again; at boot it does not run yet."""
+    command = ["systemctl", "--no-block", "try-reload-or-restart", "pgbouncer.service"]
+    subprocess.run(command, check=True)
+
+
 def userlist(logins: Mapping[str, Login]) -> str:
-    """PgBouncer's `auth_file`."""
-    return "".join(
-        f"{identifier(role)} {identifier(login.verifier)}\n"
-        for role, login in sorted(logins.items())
+    """PgBouncer's `auth_file`.
+
+    Its console knows `pgbouncer` by the system account alone, yet wants the name listed.
+    """
+    return '"pgbouncer" ""\n' + "".join(
+        f"{quoted(role)} {quoted(login.verifier)}\n" for role, login in sorted(logins.items())
     )
 
 
@@ -129,43 +132,56 @@ def database_url(database: str, role: str, password: str) -> str:
     return f"postgresql://{quote(role, safe='')}:{password}@{ADDRESS}/{quote(database, safe='')}"
 
 
-def identifier(name: str) -> str:
-    """The name quoted for SQL, and for PgBouncer's files, which quote the same way."""
+def quoted(name: str) -> str:
+    """The name quoted for PgBouncer's list, which quotes as SQL does."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
-    """The text quoted for SQL (`standard_conforming_strings` is on by default)."""
-    return "'" + text.replace("'", "''") + "'"
+ROLE_SQL: Final = r"""
+SELECT format('CREATE ROLE %I', :'owner')
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'owner') \gexec
+ALTER ROLE :"owner" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
+  PASSWORD NULL;
+"""
+
+DATABASE_SQL: Final = r"""
+SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'owner')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
+ALTER DATABASE :"database" OWNER TO :"owner";
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+\connect :"database"
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+"""
+
+EXTENSION_SQL: Final = r"""
+SELECT format('CREATE EXTENSION %I CASCADE', :'extension')
+WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = :'extension') \gexec
+"""
 
 
 def script(databases: Sequence[Mapping[str, Any]]) -> str:
-    """SQL for psql that makes what is missing and puts rights back; running it again is safe."""
-    lines = ["REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;"]
+    """What makes psql make what is missing and put rights back; running it again is safe.
+
+    Names go in as psql's variables, which psql itself quotes as literals and as identifiers.
+    """
+    parts = ["REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;\n"]
     for owner in sorted({database["owner"] for database in databases}):
-        lines += [
-            f"SELECT 'CREATE ROLE ' || quote_ident({literal(owner)}) WHERE NOT EXISTS"
-            f" (SELECT FROM pg_roles WHERE rolname = {literal(owner)}) \\gexec",
-            f"ALTER ROLE {identifier(owner)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"
-            " NOREPLICATION NOBYPASSRLS PASSWORD NULL;",
-        ]
+        parts += [variable("owner", owner), ROLE_SQL]
     for database in databases:
-        name, owner = database["name"], identifier(database["owner"])
-        lines += [
-            f"SELECT 'CREATE DATABASE ' || quote_ident({literal(name)}) || ' OWNER ' ||"
-            f" quote_ident({literal(database['owner'])}) WHERE NOT EXISTS"
-            f" (SELECT FROM pg_database WHERE datname = {literal(name)}) \\gexec",
-            f"ALTER DATABASE {identifier(name)} OWNER TO {owner};",
-            f"REVOKE ALL ON DATABASE {identifier(name)} FROM PUBLIC;",
-            f"\\connect {identifier(name)}",
-            "REVOKE CREATE ON SCHEMA public FROM PUBLIC;",
+        parts += [
+            variable("owner", database["owner"]),
+            variable("database", database["name"]),
+            DATABASE_SQL,
         ]
-        lines += [
-            f"SELECT 'CREATE EXTENSION ' || quote_ident({literal(extension)}) || ' CASCADE' WHERE"
-            f" NOT EXISTS (SELECT FROM pg_extension WHERE extname = {literal(extension)}) \\gexec"
-            for extension in database["extensions"]
-        ]
-    return "\n".join(lines) + "\n"
+        for extension in database["extensions"]:
+            parts += [variable("extension", extension), EXTENSION_SQL]
+    return "".join(parts)
+
+
+def variable(name: str, value: str) -> str:
+    """A psql variable set to any text (psql documentation, "Meta-Commands")."""
+    text = value.replace("\\", "\\\\").replace("'", "''")
+    return f"\\set {name} '{text}'\n"
 
 
 if __name__ == "__main__":

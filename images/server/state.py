@@ -17,18 +17,18 @@ STATE: Final = DATA / "state"
 SOCKETS: Final = "/run/postgresql"
 
 
-class Failure(Exception):
+class ServerError(Exception):
     """Why a program cannot do its work, and what a person can do about it."""
 
 
 def read_json(path: Path) -> Any:
-    """The file's data. Raises Failure when it is missing or no JSON."""
+    """The file's data. Raises ServerError when it is missing or no JSON."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise Failure(f"{path} does not exist") from None
+        raise ServerError(f"{path} does not exist") from None
     except ValueError as error:
-        raise Failure(f"{path} is damaged ({error}); restore it from a backup") from error
+        raise ServerError(f"{path} is damaged ({error}); restore it from a backup") from error
 
 
 def server() -> dict[str, Any]:
@@ -54,7 +54,7 @@ def binary(version: int, name: str) -> str:
 def psql(version: int, sql: str, database: str = "postgres") -> str:
     """Run SQL as the administrator and return what it prints, a row per line, `|` between.
 
-    The script goes through standard input, never on a command line. Raises Failure with the
+    The script goes through standard input, never on a command line. Raises ServerError with the
     first error.
     """
     command = [binary(version, "psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]
@@ -63,23 +63,30 @@ def psql(version: int, sql: str, database: str = "postgres") -> str:
         [*command, f"--dbname={database}"], input=sql, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise Failure(f"Postgres refused: {done.stderr.strip()}")
+        raise ServerError(f"Postgres refused: {done.stderr.strip()}")
     return done.stdout
 
 
 def in_recovery(version: int) -> bool:
-    """Whether this server's Postgres replays another's log. Raises Failure when it is down."""
+    """Whether this server's Postgres replays another's log. Raises ServerError when it is down."""
     return psql(version, "SELECT pg_is_in_recovery()").strip() == "t"
 
 
-def is_primary(facts: dict[str, Any], role: str) -> bool:
-    """Whether this server holds the truth: what Postgres says counts more than the first role."""
-    if role == "throwaway":
+def accepts_writes(version: int, role: str) -> bool:
+    """Whether Postgres here can be changed; a standby without data yet cannot.
+
+    What Postgres says counts more than the first role: a promote changes it.
+    """
+    if role == "standby" and not (cluster_folder(version) / "PG_VERSION").exists():
         return False
-    if not facts["postgres"]:
+    return not in_recovery(version)
+
+
+def is_primary(facts: dict[str, Any], role: str) -> bool:
+    """Whether this server holds the truth. Raises ServerError when its Postgres is down."""
+    if role == "throwaway" or not facts["postgres"]:
         return role == "primary"
-    version = facts["postgres"]["version"]
-    return (cluster_folder(version) / "PG_VERSION").exists() and not in_recovery(version)
+    return accepts_writes(int(facts["postgres"]["version"]), role)
 
 
 def write(path: Path, text: str, mode: int = 0o600, gid: int = 0) -> None:
@@ -129,10 +136,10 @@ def folder(path: Path, mode: int, uid: int = 0, gid: int = 0) -> Path:
 
 
 def run_program(main: Callable[[], None]) -> None:
-    """Run a program's `main`; a Failure becomes one error line in the journal and exit code 1."""
+    """Run a program's `main`; a ServerError is one error line in the journal and exit code 1."""
     try:
         main()
-    except Failure as failure:
+    except ServerError as failure:
         message = " ".join(str(failure).split())
         print(f"<3>{message}", file=sys.stderr)  # <3>: the journal's error level (sd-daemon(3))
         sys.exit(1)

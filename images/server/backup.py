@@ -1,0 +1,267 @@
+"""Backups with Borg: dumps of every database, then `/data` without Postgres' own files.
+
+    backup create   make an archive, thin out the old ones, free their space
+    backup check    let Borg check the repository and its archives
+    backup borg …   any Borg command, with this server's repository and passphrase
+
+`create` and `check` do nothing but on the server that holds the truth, unless `--repository PATH`
+names another place: that is how an image is proven, and how a copy is made by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from . import state
+from .state import ServerError
+
+LIB: Final = Path("/var/lib/bakehouse")
+DUMPS: Final = LIB / "dumps"
+SECRETS: Final = state.RUN / "secrets"
+LOCK: Final = state.RUN / "backup.lock"
+KNOWN_HOSTS: Final = state.STATE / "borg" / "known_hosts"
+PATIENCE: Final = 3600
+"""Seconds that one backup or check waits for another to end."""
+
+MISSING: Final = frozenset({13, 15})
+"""Borg's codes for no repository at all, and for a folder that is none (`borg init` refuses one
+that is not empty): Repository.DoesNotExist and Repository.InvalidRepository in its "Return codes".
+"""
+
+
+def main() -> None:
+    """Run the verb that the unit, or a person, asks for."""
+    arguments = parser().parse_args()
+    facts = state.server()
+    if not facts["borg"]:
+        raise ServerError("this server's spec has no borg section")
+    if arguments.verb == "borg":
+        environment = borg_environment(facts["borg"]["repository"], facts["name"])
+        os.execvpe("borg", ["borg", *arguments.words], environment)  # noqa: S606
+    chosen = arguments.repository
+    borg = dict(facts["borg"], repository=chosen or facts["borg"]["repository"])
+    ping = Ping("" if chosen else borg["ping"])
+    try:
+        if not chosen and not state.is_primary(facts, state.boot()["role"]):
+            print("nothing to do: another server holds the data")
+            return
+        with lock():
+            ping.say("/start")
+            VERBS[arguments.verb](facts, borg)
+    except (ServerError, OSError):
+        ping.say("/fail")
+        raise
+    ping.say("")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(prog="backup", description=__doc__)
+    verbs = result.add_subparsers(dest="verb", required=True)
+    for verb in VERBS:
+        verbs.add_parser(verb).add_argument("--repository", default="")
+    borg = verbs.add_parser("borg")
+    borg.add_argument("words", nargs=argparse.REMAINDER)
+    return result
+
+
+def create(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
+    """One archive, then room for the next. Raises ServerError when anything is not in it."""
+    environment = borg_environment(borg["repository"], facts["name"])
+    ensure_repository(environment)
+    paths = archive_paths(facts, borg)
+    with dumps(facts["postgres"]):
+        present = [path for path in paths if Path(path).exists()]
+        run_borg(create_command(facts["name"], present, borg["exclude"]), environment)
+    run_borg(prune_command(facts["name"], borg["keep"]), environment)
+    run_borg(["compact"], environment)
+    if missing := [path for path in paths if path not in present]:
+        raise ServerError(f"archive made, but without what is not there: {', '.join(missing)}")
+
+
+def check(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
+    """Let Borg look for damage in the repository and in its archives."""
+    run_borg(["check"], borg_environment(borg["repository"], facts["name"]))
+
+
+def archive_paths(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> list[str]:
+    """Dumps, all of /data (what is not wanted is excluded), and what the spec names elsewhere."""
+    wanted = [str(state.DATA), *facts["data"]["paths"], *borg["paths"]]
+    if facts["postgres"]:
+        wanted.append(str(DUMPS))
+    inside = f"{state.DATA}/"
+    return list(dict.fromkeys(path for path in wanted if not path.startswith(inside)))
+
+
+def create_command(name: str, paths: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """The files of a live Postgres are worth nothing in an archive; their dumps are."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    left_out = [f"pp:{state.DATA}/postgres", f"pp:{state.DATA}/lost+found", *exclude]
+    return [
+        *("create", "--stats", "--numeric-ids", "--exclude-caches", "--compression=auto,zstd"),
+        *(f"--exclude={pattern}" for pattern in left_out),
+        *(f"::{name}-{now}", "--", *paths),
+    ]
+
+
+def prune_command(name: str, keep: Mapping[str, int]) -> list[str]:
+    """Thin out this spec's archives and nobody else's."""
+    rules = [f"--keep-{unit}={count}" for unit, count in keep.items()]
+    return ["prune", "--list", f"--glob-archives={name}-*", *rules]
+
+
+@contextmanager
+def dumps(postgres: Mapping[str, Any] | None) -> Iterator[None]:
+    """Dumps of every database and of the roles, there for as long as they are read.
+
+    They are not compressed: Borg finds what did not change since the last ones, and compresses.
+    """
+    shutil.rmtree(DUMPS, ignore_errors=True)
+    try:
+        if postgres:
+            DUMPS.mkdir(mode=0o700)
+            dump_all(int(postgres["version"]))
+        yield
+    finally:
+        shutil.rmtree(DUMPS, ignore_errors=True)
+
+
+def dump_all(version: int) -> None:
+    """Every database, also one that is no longer declared, each as of one moment."""
+    server = [f"--host={state.SOCKETS}", "--username=postgres"]
+    query = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"
+    for database in sorted(state.psql(version, query).splitlines()):
+        target = DUMPS / f"{database.replace('/', '%2F')}.dump"
+        command = [state.binary(version, "pg_dump"), *server, "--format=custom", "--compress=none"]
+        checked([*command, f"--file={target}", f"--dbname={database}"])
+    command = [state.binary(version, "pg_dumpall"), *server, "--globals-only"]
+    checked([*command, f"--file={DUMPS / 'globals.sql'}"])
+
+
+def checked(command: Sequence[str]) -> None:
+    """Run a command. Raises ServerError with what it said."""
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise ServerError(f"{Path(command[0]).name} failed: {done.stderr.strip()}")
+
+
+def ensure_repository(environment: Mapping[str, str]) -> None:
+    """Make the repository when there is none. Raises ServerError when it cannot be opened."""
+    done = subprocess.run(
+        ["borg", "info"], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode in MISSING:
+        print(f"making the repository {environment['BORG_REPO']}", flush=True)
+        run_borg(["init", "--encryption=repokey-blake2", "--make-parent-dirs"], environment)
+    elif not is_success(done.returncode):
+        raise ServerError(f"cannot open {environment['BORG_REPO']}: {done.stderr.strip()}")
+
+
+def run_borg(words: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run Borg, its output to the journal. Raises ServerError when it failed, not when it warned."""
+    done = subprocess.run(["borg", *words], env=environment, check=False)
+    if not is_success(done.returncode):
+        raise ServerError(
+            f"borg {words[0]} failed with code {done.returncode}; see the lines above"
+        )
+
+
+def is_success(code: int) -> bool:
+    """A warning (a file that changed while it was read) is no failure (Borg, "Return codes")."""
+    return code in {0, 1} or 100 <= code <= 127
+
+
+def borg_environment(repository: str, name: str) -> dict[str, str]:
+    """What Borg needs to know. The passphrase stays in its file, which Borg reads itself."""
+    passphrase = secret_file("borg_passphrase")
+    if passphrase is None:
+        raise ServerError(
+            f"no passphrase for the backups: put it into {SECRETS / 'borg_passphrase'} (mode 0600)"
+        )
+    known = state.folder(state.STATE / "borg", 0o700) / KNOWN_HOSTS.name
+    machine = Path("/etc/machine-id").read_text().strip()
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": "/root",
+        "BORG_REPO": repository,
+        "BORG_PASSCOMMAND": f"cat {passphrase}",
+        "BORG_BASE_DIR": str(LIB / "borg"),
+        "BORG_HOST_ID": f"{name}@{machine}",  # the default hangs on the first network card
+        "BORG_EXIT_CODES": "modern",
+        "BORG_RELOCATED_REPO_ACCESS_IS_OK": "no",
+        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "no",
+        "BORG_RSH": f"ssh -o BatchMode=yes -o ServerAliveInterval=10 -o ServerAliveCountMax=30"
+        f" -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={known}",
+    }
+    if key := secret_file("borg_ssh_key"):
+        environment["BORG_RSH"] += f" -o IdentitiesOnly=yes -i {key}"
+    return environment
+
+
+def secret_file(name: str) -> Path | None:
+    """The secret as the unit's credential, else as delivered; None when missing or blank."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    for folder in ([Path(given)] if given else []) + [SECRETS]:
+        path = folder / name
+        if path.is_file() and path.read_bytes().strip():
+            return path
+    return None
+
+
+@contextmanager
+def lock() -> Iterator[None]:
+    """One backup or check at a time. Raises ServerError when another runs for too long."""
+    deadline = time.monotonic() + PATIENCE
+    with LOCK.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ServerError(
+                        f"another backup or check runs for over {PATIENCE} s"
+                    ) from None
+                time.sleep(2)
+        yield
+
+
+VERBS: Final = {"create": create, "check": check}
+
+
+class Ping:
+    """Tells a monitor how it goes. A monitor that is away does not fail a backup."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def say(self, suffix: str) -> None:
+        """Fetch the URL with `suffix` after its path."""
+        if not self.url:
+            return
+        parts = urlsplit(self.url)
+        path = parts.path.rstrip("/") + suffix if suffix else parts.path
+        url = urlunsplit(parts._replace(path=path))
+        try:
+            with urllib.request.urlopen(url, timeout=10):  # noqa: S310  validated
+                pass
+        except (OSError, ValueError) as error:
+            print(f"<4>the monitor did not answer: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    state.run_program(main)
