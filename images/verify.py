@@ -1,0 +1,183 @@
+"""The gate: boots a throwaway copy of an image and proves it with the suite in `tests/image/`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cloudinit.boot import boot as boot_yaml
+from images import ssh
+from images.expectations import expectations, secret_names
+from images.lab import Lab, lab
+from images.machine import Description, Machine, booted
+from images.run import isolate, run
+from specs import layout
+from specs.errors import BakehouseError
+from specs.plan import Plan
+
+Kind = Literal["nspawn", "bios", "uefi"]
+SUITE: Final = Path(__file__).parents[1] / "tests/image"
+SETTLE: Final = 180.0
+"""Seconds that units may take to become active once the secrets are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A test that failed, and why."""
+
+    test: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the suite found. `tests` counts those that ran; `skipped` maps others to the reason."""
+
+    image: str
+    digest: str
+    kind: Kind
+    date: str
+    seconds: float
+    tests: int
+    failures: tuple[Failure, ...]
+    skipped: Mapping[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether anything ran and nothing failed."""
+        return self.tests > 0 and not self.failures
+
+    def as_json(self) -> str:
+        """The form in which a store keeps it."""
+        return json.dumps({**asdict(self), "passed": self.passed}, indent=1) + "\n"
+
+    def summary(self) -> str:
+        """A line on the whole, then one for each failure with the first lines of its reason."""
+        verdict = "passed" if self.passed else f"{len(self.failures)} failed"
+        lines = [f"{self.kind}: {self.tests} tests, {verdict}, {self.seconds:.1f} s"]
+        for failure in self.failures:
+            reason = " / ".join(failure.why.strip().splitlines()[:4])
+            lines.append(f"  {failure.test}: {reason}")
+        return "\n".join(lines)
+
+
+def verify(
+    image: Path,
+    plan: Plan,
+    *,
+    kind: Kind = "nspawn",
+    image_id: str = "",
+    digest: str = "",
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Boot a throwaway of a raw image (or a tree) and prove it against its plan. Needs root.
+
+    A failing suite is a report, not an error. `say` gets a line for each thing that happens.
+    Raises BakehouseError when the machine does not boot at all, or the suite cannot run.
+    """
+    isolate()
+    started = time.monotonic()
+    planted = {name: secrets.token_hex(16) for name in secret_names(plan.image)}
+    with lab() as place:
+        say(f"booting ({kind})")
+        with machine(place, image, plan, kind) as booted_machine:
+            plant(booted_machine, planted)
+            say("waiting for its services")
+            await_units(booted_machine, expectations(plan, planted), SETTLE)
+            lines = _run_suite(booted_machine, expectations(plan, planted), kind, say)
+    return Report(
+        image=image_id or plan.server.image_id,
+        digest=digest,
+        kind=kind,
+        date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        seconds=round(time.monotonic() - started, 1),
+        tests=sum(line["outcome"] != "skipped" for line in lines),
+        failures=tuple(Failure(x["test"], x["why"]) for x in lines if x["outcome"] == "failed"),
+        skipped={x["test"]: x["why"] for x in lines if x["outcome"] == "skipped"},
+    )
+
+
+def machine(place: Lab, image: Path, plan: Plan, kind: Kind) -> AbstractContextManager[Machine]:
+    """A throwaway server of this plan, which may make itself an empty database."""
+
+    def user_data(key: str) -> str:
+        server = replace(plan.server, role="throwaway", may_init=True, operator_keys=(key,))
+        return boot_yaml(server)
+
+    what = Description(
+        source=image,
+        admin=plan.server.admin,
+        user_data=user_data,
+        hostname=plan.server.hostname,
+        port=plan.image.ssh.port,
+    )
+    if kind != "nspawn":
+        raise BakehouseError(f"no way to boot by {kind} here", "use --boot nspawn")
+    return booted(place, what)
+
+
+def plant(target: Machine, values: Mapping[str, str]) -> None:
+    """Deliver secrets to a machine as an operator would: files that root alone can read."""
+    lines = [f"install -d -m 0700 {layout.SECRETS}", "umask 077"]
+    lines += [
+        f"printf %s {shlex.quote(value)} >{layout.SECRETS}/{shlex.quote(name)}"
+        for name, value in values.items()
+    ]
+    target.run("sh -e", stdin="\n".join(lines) + "\n")
+
+
+def await_units(target: Machine, expected: Mapping[str, Any], patience: float) -> None:
+    """Wait until every expected unit is active; whatever is not by then, the suite will tell."""
+    names = " ".join(shlex.quote(name) for name in [*expected["units"], *expected["timers"]])
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if target.run(f"systemctl is-active --quiet {names}", check=False).code == 0:
+            break
+        time.sleep(0.5)
+    target.settle()
+
+
+def suite_command(target: Machine, kind: Kind, expect: Path, results: Path) -> list[str]:
+    """pytest on the client's side of the lab, with the machine as testinfra's host."""
+    return [
+        *target.door.prefix,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "--tb=short",
+        f"--rootdir={SUITE}",
+        f"--hosts=ssh://{ssh.ALIAS}",
+        f"--ssh-config={target.ssh_config}",
+        "--sudo",
+        f"--expect={expect}",
+        f"--results={results}",
+        f"--tree={target.image}",
+        f"--address={target.address.v4}",
+        f"--address={target.address.v6}",
+        f"--kind={kind}",
+        str(SUITE),
+    ]
+
+
+def _run_suite(
+    target: Machine, expected: Mapping[str, Any], kind: Kind, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    expect, results = target.folder / "expect.json", target.folder / "results.jsonl"
+    expect.write_text(json.dumps(expected), encoding="utf-8")
+    results.touch()
+    done = run(suite_command(target, kind, expect, results), on_line=say, check=False, cwd=SUITE)
+    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    if done.code not in (0, 1):
+        tail = "\n".join(done.stdout.splitlines()[-20:])
+        raise BakehouseError(f"the suite could not run (exit code {done.code})\n{tail}")
+    return lines
