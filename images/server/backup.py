@@ -171,7 +171,7 @@ def ensure_repository(environment: Mapping[str, str]) -> None:
 
 
 def run_borg(words: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Run Borg, its output to the journal. Raises ServerError when it failed, not when it warned."""
+    """Run Borg, its output to the journal. Raises ServerError when it failed, not for warnings."""
     done = subprocess.run(["borg", *words], env=environment, check=False)
     if not is_success(done.returncode):
         raise ServerError(
