@@ -25,7 +25,8 @@ from specs.errors import BakehouseError
 from specs.plan import Plan
 
 Kind = Literal["nspawn", "bios", "uefi"]
-SUITE: Final = Path(__file__).parents[1] / "tests/image"
+PROJECT: Final = Path(__file__).parents[1]
+SUITE: Final = PROJECT / "tests/image"
 SETTLE: Final = 180.0
 """Seconds that units may take to become active once the secrets are there."""
 
@@ -155,7 +156,7 @@ def suite_command(target: Machine, kind: Kind, expect: Path, results: Path) -> l
         "pytest",
         "-v",
         "--tb=short",
-        f"--rootdir={SUITE}",
+        f"--config-file={SUITE}/pytest.ini",
         f"--hosts=ssh://{ssh.ALIAS}",
         f"--ssh-config={target.ssh_config}",
         "--sudo",
@@ -175,7 +176,7 @@ def _run_suite(
     expect, results = target.folder / "expect.json", target.folder / "results.jsonl"
     expect.write_text(json.dumps(expected), encoding="utf-8")
     results.touch()
-    done = run(suite_command(target, kind, expect, results), on_line=say, check=False, cwd=SUITE)
+    done = run(suite_command(target, kind, expect, results), on_line=say, check=False, cwd=PROJECT)
     lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     if done.code not in (0, 1):
         tail = "\n".join(done.stdout.splitlines()[-20:])

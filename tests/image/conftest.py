@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from testinfra.host import Host
 
-Expected = dict[str, Any]
-Shell = Callable[..., str]
+from tests.image.kit import Expected, Shell
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

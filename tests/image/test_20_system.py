@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Expected, Shell
+
+from tests.image.kit import Expected, Shell
 
 
 def test_first_boot_was_without_errors(sh: Shell) -> None:
