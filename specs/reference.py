@@ -174,8 +174,8 @@ def sample() -> str:
     """A spec with every key in it, each with its description; valid but for the files it names."""
     head = [
         "# Every key there is, made from the schema by `pytest --renew`. A server needs only few",
-        "# of them: see specs/static.yaml and specs/hobby.yaml. A key in a comment excludes another",
-        "# one, or needs a file that is not here.",
+        "# of them: see specs/static.yaml and specs/hobby.yaml. A key in a comment excludes",
+        "# another one, or needs a file that is not here.",
     ]
     return "\n".join([*head, *_sample_fields(SCHEMA, "")]) + "\n"
 

@@ -1,0 +1,70 @@
+"""Options of the suite, what is skipped without them, and the walls around unit tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parent
+WALLED = (TESTS / "unit", TESTS / "golden")
+PROCESSES = frozenset(
+    {"subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn"}
+)
+NETWORK = frozenset({"socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"})
+"""Audit events of CPython (library reference, "Audit events table")."""
+
+_walls: list[str] = []
+
+
+class BeyondWallError(BaseException):
+    """A unit test reached for a process or the network; no `except Exception` may hide that."""
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if not _walls or (event not in PROCESSES and event not in NETWORK):
+        return
+    local = event.startswith("socket.") and isinstance(args[0], socket.socket)
+    if local and args[0].family == socket.AF_UNIX:
+        return
+    raise BeyondWallError(f"{_walls[-1]} must not cause {event}: a unit test is pure")
+
+
+sys.addaudithook(_audit)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also run what is marked full")
+    parser.addoption("--renew", action="store_true", help="write golden files and docs anew")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("full") and not config.getoption("--full"):
+            item.add_marker(pytest.mark.skip(reason="runs only with --full"))
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root: run the suite with sudo"))
+
+
+@pytest.fixture(autouse=True)
+def walls(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Unit and golden tests start no process and reach no network."""
+    if not any(request.path.is_relative_to(folder) for folder in WALLED):
+        yield
+        return
+    _walls.append(request.node.nodeid)
+    try:
+        yield
+    finally:
+        _walls.pop()
+
+
+@pytest.fixture
+def renew(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be written anew (`--renew`)."""
+    return bool(request.config.getoption("--renew"))
