@@ -205,6 +205,12 @@ def build_image(_: Context, spec: str = SPEC, store: str = "", json: bool = Fals
     _emit(json, data, text)
 
 
+def _kind(boot: str) -> Any:
+    if boot not in ("nspawn", "bios", "uefi"):
+        raise UsageError(f"--boot {boot}: no such way to boot", "use nspawn, bios or uefi")
+    return boot
+
+
 IMAGE_HELP: Final = "an image id or <spec>@<generation> (default: the newest generation of --spec)"
 
 
@@ -238,7 +244,7 @@ def test_image(
     from images.progress import Progress
 
     home, found = _chosen(image, spec, store)
-    report = prove(found, home, boot, Progress())
+    report = prove(found, home, _kind(boot), Progress())
     _emit(json, jsonlib.loads(report.as_json()), report.summary())
     if not report.passed:
         sys.exit(1)
@@ -249,10 +255,10 @@ def run_image(
     _: Context, image: str = "", spec: str = SPEC, store: str = "", boot: str = "nspawn"
 ) -> None:
     """Boot a throwaway copy of an image and open a shell in it; it is gone afterwards."""
-    from images.build import look_inside
+    from images.shell import look_inside
 
     home, found = _chosen(image, spec, store)
-    sys.exit(look_inside(found, home, boot))
+    sys.exit(look_inside(found, home, _kind(boot)))
 
 
 @verb("store", "json", name="only those of this spec's name")

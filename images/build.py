@@ -7,12 +7,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from images import archive, store, verify
+from images import archive, store, stored_plan, verify
 from images.home import Home, build_lock, need_space, write_whole
 from images.ovens import local
 from images.progress import Progress
 from images.recipe import Recipe, prepare, read_lock
 from images.run import isolate, require_root
+from images.verify import Kind, Report
 from specs.errors import BakehouseError
 from specs.lock import Lock, dump, lock_path
 from specs.model import Spec
@@ -70,6 +71,24 @@ def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
     return Built(image, generation, path, cached, time.monotonic() - started)
 
 
+def prove(image: store.Image, home: Home, kind: Kind, progress: Progress) -> Report:
+    """Boot a throwaway copy of a stored image and run its suite again; keeps a passing report."""
+    require_root("booting an image")
+    isolate()
+    with progress.stage("verify"):
+        report = verify.verify(
+            store.raw_path(home, image.id),
+            stored_plan.load(home, image.id),
+            kind=kind,
+            image_id=image.id,
+            digest=image.digest,
+            say=progress.say,
+        )
+    if report.passed:
+        write_whole(home.images / image.id / f"report-{kind}.json", report.as_json())
+    return report
+
+
 def renew_lock(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
     """Ask the archives, and write the lock beside the spec."""
     path = lock_path(spec_file)
@@ -111,7 +130,13 @@ def _bake_and_prove(recipe: Recipe, lock: Lock, home: Home, progress: Progress) 
     staged.mkdir(parents=True)
     baked = local.bake(recipe, home, staged / store.RAW, progress)
     with progress.stage("verify"):
-        report = verify.verify(staged / store.RAW, recipe.plan, say=progress.say)
+        report = verify.verify(
+            staged / store.RAW,
+            recipe.plan,
+            image_id=recipe.id,
+            digest=baked.disk.digest,
+            say=progress.say,
+        )
     write_whole(staged / "report.json", report.as_json())
     if not report.passed:
         kept = home.root / "failed"
@@ -121,6 +146,7 @@ def _bake_and_prove(recipe: Recipe, lock: Lock, home: Home, progress: Progress) 
             f"{recipe.id} did not pass its verification\n{report.summary()}",
             f"the image is in {kept}, for a look; nothing was published",
         )
+    write_whole(staged / "plan.json", stored_plan.dump(recipe.plan))
     write_whole(staged / "bake.yaml", recipe.bake)
     write_whole(staged / "spec.lock", dump(lock))
     image = store.Image(
