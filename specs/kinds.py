@@ -149,8 +149,9 @@ _HOST: Final = rf"(?=.{{1,253}}(?:$|[/:])){_LABEL}(?:\.{_LABEL})*"
 _URL_REST: Final = r"(?::[0-9]{1,5})?(?:[/?#][^\s\"'`{}<>\\^|]*)?"
 _TIME: Final = r"[0-9*/.,]{1,40}:[0-9*/.,]{1,40}(?::[0-9*/.,]{1,40})?"
 _DATE: Final = r"[0-9*/.,]{1,40}-[0-9*/.,~]{1,40}(?:[-~][0-9*/.,]{1,40})?"
-_DAY: Final = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_DAY: Final = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)"
 _DAYS: Final = rf"{_DAY}(?:(?:\.\.|,){_DAY}){{0,6}}"
+_ZONE: Final = r"(?:UTC|[A-Z][A-Za-z_]+(?:/[A-Z][A-Za-z_+-]+){1,2})"
 _WORD: Final = "minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually"
 
 SERVER = Kind(
@@ -179,7 +180,11 @@ EXTENSION = Kind(
 SETTING = Kind(
     "the name of a Postgres setting", r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)?", "for example work_mem"
 )
-HOST = Kind("a host name in small letters", _HOST, "for example db.example.org")
+HOST = Kind(
+    "a host name in small letters, 64 characters at most",
+    rf"(?=.{{1,64}}$){_HOST}",
+    "for example db.example.org",
+)
 SITE = Kind(
     "a host name in small letters, http:// and a host name, or :80",
     rf"(?:http://)?(?:\*\.)?{_HOST}|:80",
@@ -196,7 +201,7 @@ NETWORK = Kind("a network in CIDR notation", check=_network)
 SUBNET = Kind("a private IPv4 network of /16 or larger", check=_private_network)
 CALENDAR = Kind(
     "a systemd calendar expression",
-    rf"(?:{_WORD})|(?:{_DAYS} )?(?:{_DATE} )?{_TIME}(?: UTC)?|(?:{_DAYS} )?{_DATE}|{_DAYS}",
+    rf"(?:{_WORD})|(?:{_DAYS} )?(?:{_DATE} )?{_TIME}(?: {_ZONE})?|(?:{_DAYS} )?{_DATE}|{_DAYS}",
     'for example "*-*-* 03:00:00" or "Sun 05:00"; `man systemd.time` has the rules',
 )
 SIZE = Kind("a size in k, m or g", r"[1-9][0-9]{0,8}[kmg]", "for example 512m")

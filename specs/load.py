@@ -28,7 +28,7 @@ MAX_NODES: Final = 500_000
 _NULL: Final = {"", "~", "null", "Null", "NULL"}
 _TRUE: Final = {"true", "True", "TRUE"}
 _FALSE: Final = {"false", "False", "FALSE"}
-_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,30}")
+_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,300}")
 _TEXT_TAG: Final = "tag:yaml.org,2002:str"
 
 Value = dict[str, "Node"] | list["Node"] | str | int | bool | None
@@ -136,6 +136,8 @@ def _explain(error: MarkedYAMLError, text: str, mark: Any) -> tuple[str, str]:
         hint = "check the indentation: keys of one mapping start in one column"
     elif "cannot start any token" in problem:
         hint = "put the value in quotes"
+    elif "<stream end>" in problem:
+        hint = "a bracket is not closed"
     elif "unexpected end of stream" in problem or "end of stream" in problem:
         hint = "a quote is not closed"
     elif "could not find expected ':'" in problem:

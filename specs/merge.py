@@ -108,7 +108,7 @@ def _imports(root: Node) -> list[Node]:
             fail(entry.place, "must be the path of a YAML file", path=path)
         fault = kinds.RELATIVE.fault(entry.value)
         if fault:
-            fail(entry.place, f"{fault.message} (got {entry.text!r})", fault.hint, path)
+            fail(entry.place, f"{fault.message} (got {quote(entry.text)})", fault.hint, path)
     return node.value
 
 

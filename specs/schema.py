@@ -162,7 +162,7 @@ SCHEMA: Final[dict[str, Rules]] = {
         kinds.USER,
         _USER,
         "Accounts by name. When none is given there is `deploy`, with sudo.",
-        {"deploy": {"sudo": True, "authorized_keys": [_KEY]}},
+        {"deploy": {"sudo": True}},
         entry="deploy",
     ),
     "ssh": _SSH,
