@@ -129,7 +129,7 @@ def core(image: bytes, sector: int) -> bytes:
 def install(disk: Path, ids: Names, *, tools: Path, epoch: int) -> None:
     """Put both loaders on a partitioned disk. The disk's folder is used for scratch files.
 
-    Raises CommandError when a tool fails.
+    Raises BakehouseError when a tool fails.
     """
     work = disk.parent
     inside = f"{INSIDE}/work"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from images.disk.tools import INSIDE, use
-from images.disk.tree import Entry, Tree, covering, parents
+from images.disk.tree import Entry, Tree, hidden
 from specs.errors import BakehouseError
 
 FEATURES: Final = (
@@ -101,7 +101,7 @@ def make_command(archive: str, disk: str, fs: FileSystem, uuid: str, seed: str) 
 def make(tree: Tree, fs: FileSystem, *, tools: Path, uuid: str, seed: str, epoch: int) -> None:
     """Make the file system of `tree`. The disk's folder is used for scratch files.
 
-    Raises CommandError when a tool fails, BakehouseError when an attribute cannot be set.
+    Raises BakehouseError when a tool fails.
     """
     work = fs.disk.parent
     archive = work / "tree.tar"
@@ -141,13 +141,14 @@ class Values:
 def patch_script(base: Tree, layer: Tree, values: Values) -> Iterator[str]:
     """The lines for debugfs that put `layer` on a file system that holds `base`."""
     kept = {path for path, entry in layer.items() if entry.kind == "dir" and _is_dir(base, path)}
-    yield from _removals(base, layer, kept)
+    yield from _removals(base, layer)
     names: dict[str, list[str]] = {}
+    linked: Counter[str] = Counter()
     for path, entry in layer.items():
         if entry.kind == "whiteout" or (path in kept and entry.same_folder(base[path])):
             continue
         if entry.link and names.setdefault(entry.link, []):
-            yield from _further_name(names[entry.link], path)
+            yield from _further_name(names[entry.link], path, linked)
             continue
         if path not in kept:
             yield from _creation(path, entry)
@@ -166,30 +167,21 @@ def _is_dir(tree: Tree, path: str) -> bool:
     return path in tree and tree[path].kind == "dir"
 
 
-def _removals(base: Tree, layer: Tree, kept: set[str]) -> Iterator[str]:
+def _removals(base: Tree, layer: Tree) -> Iterator[str]:
     """What `layer` hides or replaces goes, children before their folders."""
-    covers = covering(layer)
-    gone = [
-        path
-        for path in sorted(base, reverse=True)
-        if (path in layer and path not in kept) or any(p in covers for p in parents(path))
-    ]
-    left = Counter(entry.link for entry in base.values() if entry.link)
+    gone = sorted(hidden(base, layer), reverse=True)
     for path in gone:
-        entry = base[path]
-        left[entry.link] -= 1
-        if not entry.link or left[entry.link] == 0:
-            # debugfs does not free a block of attributes with its file
-            yield from (f"ea_rm {word('/' + path)} {word(name)}" for name, _ in entry.xattrs)
-        yield f"{'rmdir' if entry.kind == 'dir' else 'rm'} {word('/' + path)}"
+        verb = "rmdir" if base[path].kind == "dir" else "rm"
+        yield f"{verb} {word('/' + path)}"
 
 
-def _further_name(names: list[str], path: str) -> Iterator[str]:
+def _further_name(names: list[str], path: str, linked: Counter[str]) -> Iterator[str]:
     """A hard link. `ln` neither counts links nor makes room in the folder, so we do."""
     folder = f"/{path.rpartition('/')[0]}"
-    names.append(path)
-    if len(names) % NAMES_PER_BLOCK == 2:
+    if linked[folder] % NAMES_PER_BLOCK == 0:
         yield f"expand_dir {word(folder)}"
+    linked[folder] += 1
+    names.append(path)
     yield f"ln {word('/' + names[0])} {word('/' + path)}"
     yield f"sif {word('/' + path)} links_count {len(names)}"
 
@@ -232,6 +224,9 @@ def patch(
     values = Values(fs.disk.parent / "values")
     script = list(patch_script(base, layer_tree, values))
     _debug(script, fs, binds={"layer": layer, "values": values.folder}, tools=tools, epoch=epoch)
+    if any(base[path].xattrs for path in hidden(base, layer_tree)):
+        # debugfs does not free the block that a removed file may have had for its attributes
+        _repair(fs, tools=tools, epoch=epoch)
 
 
 def _debug(
@@ -252,7 +247,14 @@ def _debug(
         )
 
 
+def _repair(fs: FileSystem, *, tools: Path, epoch: int) -> None:
+    """Let e2fsck correct what is safe to correct, such as free blocks that count as used."""
+    disk = f"{INSIDE}/work/{fs.disk.name}?offset={fs.offset}"
+    argv = ["e2fsck", "-f", "-p", disk]
+    use(tools, argv, binds={"work": fs.disk.parent}, epoch=epoch, fine=(0, 1))
+
+
 def check(fs: FileSystem, *, tools: Path, epoch: int) -> None:
-    """Raises CommandError unless e2fsck finds the file system flawless."""
+    """Raises BakehouseError unless e2fsck finds the file system flawless."""
     disk = f"{INSIDE}/work/{fs.disk.name}?offset={fs.offset}"
     use(tools, ["e2fsck", "-f", "-n", disk], binds={"work": fs.disk.parent}, epoch=epoch)

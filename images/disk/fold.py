@@ -63,7 +63,7 @@ def pack(
     the last and of the tools. `out` appears whole or not at all, but is not yet flushed to the
     storage: that is for whoever publishes it. Needs root.
 
-    Raises BakehouseError for content that cannot be packed, CommandError when a tool fails.
+    Raises BakehouseError for content that cannot be packed, or when a tool fails.
     """
     *lower, last = layers
     key = hashlib.sha256(f"{base_id} {epoch} {_source_digest()}".encode()).hexdigest()[:32]

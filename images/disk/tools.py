@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from images.run import Result, run
+from images.run import Result, run, show
+from specs.errors import BakehouseError
 
 INSIDE: Final = "/mnt"
 """Where the bound folders appear, each under its name. Debian's base-files brings the folder."""
@@ -44,6 +45,7 @@ def command(
         "LC_ALL=C.UTF-8",
         "TZ=UTC",
         f"SOURCE_DATE_EPOCH={epoch}",
+        f"E2FSCK_TIME={epoch}",
     ]
     inner = ["sh", "-euc", SCRIPT, "sh", str(tools), str(len(binds)), *folders]
     return ["unshare", "--mount", "--propagation", "private", *inner, *environment, *argv]
@@ -56,6 +58,12 @@ def use(
     binds: Mapping[str, Path],
     epoch: int,
     stdin: str | None = None,
+    fine: tuple[int, ...] = (0,),
 ) -> Result:
-    """Run `command`. Raises CommandError when the tool fails."""
-    return run(command(tools, argv, binds=binds, epoch=epoch), stdin=stdin)
+    """Run `command`. Raises BakehouseError when the exit code is not one of `fine`."""
+    result = run(command(tools, argv, binds=binds, epoch=epoch), stdin=stdin, check=False)
+    if result.code not in fine:
+        raise BakehouseError(
+            f"{show(argv)}: exit code {result.code}\n{result.stdout}{result.stderr}".rstrip()
+        )
+    return result

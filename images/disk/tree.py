@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -19,7 +21,7 @@ from specs.errors import BakehouseError
 
 Kind = Literal["file", "dir", "symlink", "char", "block", "fifo", "whiteout"]
 Tree = Mapping[str, "Entry"]
-"""Paths relative to the root (which is the empty path), and what lies there."""
+"""Paths relative to the root (which is the empty path), sorted, and what lies there."""
 
 BLOCK: Final = 4096
 """Bytes of a file system block."""
@@ -30,6 +32,8 @@ HARMLESS: Final = ("impure", "nlink", "opaque", "origin", "uuid")
 
 CARRIED: Final = ("security.capability", "system.posix_acl_", "trusted.", "user.")
 """Attributes that belong to the image; others (SELinux, IMA) are the building host's."""
+
+BREAK: Final = re.compile("[\r\n]")
 
 TYPES: Final[Mapping[int, Kind]] = {
     stat.S_IFREG: "file",
@@ -73,13 +77,6 @@ class Entry:
         )
 
 
-def parents(path: str) -> Iterator[str]:
-    """The folders above `path`, nearest first, without the root."""
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path
-
-
 def scan(layer: Path, epoch: int) -> dict[str, Entry]:
     """Read a layer, sorted by path; times after `epoch` become `epoch`.
 
@@ -103,8 +100,6 @@ def scan(layer: Path, epoch: int) -> dict[str, Entry]:
 
 
 def _entry(source: str, path: str, epoch: int) -> Entry:
-    if "\n" in path or "\r" in path:
-        raise BakehouseError(f"a file name with a line break cannot be packed: {path!r}")
     status = os.lstat(source)
     kind = TYPES[stat.S_IFMT(status.st_mode)]
     device = (0, 0)
@@ -112,6 +107,9 @@ def _entry(source: str, path: str, epoch: int) -> Entry:
         device = (os.major(status.st_rdev), os.minor(status.st_rdev))
     if kind == "char" and device == (0, 0):
         return Entry("whiteout")
+    target = str(Path(source).readlink()) if kind == "symlink" else ""
+    if BREAK.search(path + target):
+        raise BakehouseError(f"a file name with a line break cannot be packed: {path!r}")
     xattrs, opaque = _xattrs(source, path)
     shared = kind != "dir" and status.st_nlink > 1
     return Entry(
@@ -121,7 +119,7 @@ def _entry(source: str, path: str, epoch: int) -> Entry:
         gid=status.st_gid,
         mtime=min(int(status.st_mtime), epoch),
         size=status.st_size if kind == "file" else 0,
-        target=str(Path(source).readlink()) if kind == "symlink" else "",
+        target=target,
         device=device,
         link=f"{status.st_dev}:{status.st_ino}" if shared else "",
         opaque=opaque,
@@ -149,19 +147,32 @@ def _xattrs(source: str, path: str) -> tuple[tuple[tuple[str, bytes], ...], bool
     return tuple(kept), opaque
 
 
-def covering(layer: Tree) -> set[str]:
-    """The paths of `layer` below which nothing of the layers beneath is seen."""
-    return {path for path, entry in layer.items() if entry.kind != "dir" or entry.opaque}
+def hidden(lower: Tree, layer: Tree) -> set[str]:
+    """The paths of `lower` that are gone, or another file, once `layer` lies on top.
+
+    A folder that is a folder in both stays what it is, whatever becomes of its content.
+    """
+    paths = list(lower)
+    gone: set[str] = set()
+    for path, entry in layer.items():
+        old = lower.get(path)
+        if old and not (old.kind == entry.kind == "dir"):
+            gone.add(path)
+        if old and (entry.kind != "dir" or entry.opaque):
+            gone.update(_below(paths, path))
+    return gone
+
+
+def _below(paths: list[str], folder: str) -> list[str]:
+    """Of sorted paths, those in `folder`: "0" is the character after "/"."""
+    return paths[bisect_left(paths, f"{folder}/") : bisect_left(paths, f"{folder}0")]
 
 
 def merge(lower: Tree, layer: Tree) -> dict[str, Entry]:
     """What one sees with `layer` on top of `lower`, sorted by path."""
-    covers = covering(layer)
-    seen = {
-        path: entry
-        for path, entry in lower.items()
-        if path not in layer and not any(parent in covers for parent in parents(path))
-    }
+    seen = dict(lower)
+    for path in hidden(lower, layer):
+        del seen[path]
     for path, entry in layer.items():
         if entry.kind != "whiteout":
             seen[path] = replace(entry, opaque=False)
