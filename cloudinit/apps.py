@@ -24,6 +24,9 @@ what it takes to own its volume and to change the user. Everyone else has none."
 PROCESSES: Final = 1024
 """Processes and threads of one container; a fork bomb ends there and not at the server's limit."""
 
+TEMPORARY: Final = "256m"
+"""Size of /tmp, in memory, of an app whose image is read-only."""
+
 GRACE: Final = 30
 """Seconds from SIGTERM to SIGKILL."""
 
@@ -109,7 +112,7 @@ def _service(plan: ImagePlan, app: App, index: int, replica: int) -> dict[str, A
         service["mem_limit"] = service["memswap_limit"] = app.memory
     if app.read_only:
         service["read_only"] = True
-        service["tmpfs"] = ["/tmp:mode=1777"]  # noqa: S108  a memory of its own
+        service["tmpfs"] = [f"/tmp:mode=1777,size={TEMPORARY}"]  # noqa: S108  a memory of its own
     return service
 
 

@@ -52,6 +52,7 @@ def caddyfile(plan: ImagePlan) -> str:
         acme_directory=quoted(plan.caddy.acme_directory),
         acme_root=quoted(root),
         sites=[_site(plan, site) for site in plan.caddy.sites],
+        any_app=any(site.app for site in plan.caddy.sites),
         any_name=any(site.address in ANY_NAME for site in plan.caddy.sites),
     )
 

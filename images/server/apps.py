@@ -27,7 +27,7 @@ def app_named(name: str) -> dict[str, Any]:
     for app in state.server()["apps"]:
         if app["name"] == name:
             return dict(app)
-    raise state.Failure(f"{name}: no such app in {state.ETC / 'server.json'}")
+    raise state.ServerError(f"{name}: no such app in {state.ETC / 'server.json'}")
 
 
 def owner(app: dict[str, Any]) -> tuple[int, int]:
@@ -35,7 +35,13 @@ def owner(app: dict[str, Any]) -> tuple[int, int]:
     user = app["user"]
     if not user:
         command = ["docker", "image", "inspect", "--format", "{{.Config.User}}", app["image"]]
-        user = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise state.ServerError(
+                f"{app['name']}: its image {app['image']} is not loaded;"
+                " look at: journalctl -u bakehouse-images"
+            )
+        user = done.stdout.strip()
     uid, _, gid = user.partition(":")
     return (int(uid), int(gid or uid)) if (uid + gid).isdigit() else (0, 0)
 
@@ -55,7 +61,7 @@ def place_secrets(app: dict[str, Any], ids: tuple[int, int]) -> None:
     for name in app["secrets"]:
         source = state.RUN / "secrets" / name
         if not source.is_file():
-            raise state.Failure(
+            raise state.ServerError(
                 f"{app['name']}: its secret {name} is not there; put it into {source}"
                 f" (mode 0600), then: systemctl restart bakehouse-app@{app['name']}"
             )
@@ -73,7 +79,7 @@ def check_database(app: dict[str, Any]) -> None:
     """The file with DATABASE_URL, made by bakehouse-databases, must be there."""
     path = state.RUN / "apps" / f"{app['name']}.env"
     if app["database"] and not path.is_file():
-        raise state.Failure(
+        raise state.ServerError(
             f"{app['name']}: {path} is not there;"
             " look at: systemctl status bakehouse-databases postgresql@*"
         )
@@ -85,11 +91,11 @@ def compose(name: str, *words: str) -> None:
     command = ["docker", "compose", "--progress=quiet", "-f", str(file), *words]
     code = subprocess.run(command, check=False).returncode
     if code != 0:
-        raise state.Failure(f"{name}: docker compose {words[0]} ended with code {code}; see above")
+        raise state.ServerError(f"{name}: docker compose {words[0]} ended with {code}, see above")
 
 
 def start(name: str) -> None:
-    """The app up and healthy; state.Failure says what is missing."""
+    """The app up and healthy; state.ServerError says what is missing."""
     app = app_named(name)
     ids = owner(app)
     check_database(app)
@@ -118,7 +124,7 @@ def wait_healthy(name: str, port: int, path: str) -> None:
             connection.close()
         time.sleep(0.2)
     if path:
-        raise state.Failure(
+        raise state.ServerError(
             f"{name}: http://127.0.0.1:{port}{path} is not healthy after {HEALTHY} s ({why});"
             f" look at: docker compose -f {state.ETC}/apps/{name}/compose.yaml logs"
         )
@@ -148,8 +154,8 @@ def condition() -> None:
     """For ExecCondition=: 1 skips the unit, 255 fails it, so that systemd tries it again."""
     try:
         sys.exit(0 if may_work() else 1)
-    except state.Failure as failure:
-        print(f"<3>{failure}", file=sys.stderr)
+    except state.ServerError as error:
+        print(f"<3>{error}", file=sys.stderr)
         sys.exit(255)
 
 

@@ -64,7 +64,7 @@ def loaded(tags: list[str]) -> dict[str, str]:
     command = ["docker", "image", "inspect", "--format", "{{json .}}", *tags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = {}
-    for line in done.stdout.splitlines():
+    for line in filter(None, done.stdout.splitlines()):
         image = json.loads(line)
         found.update(dict.fromkeys(image["RepoTags"], image["Id"]))
     return found
@@ -77,7 +77,7 @@ def missing(wanted: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Load what is missing. Raises Failure when an image is not there afterwards."""
+    """Load what is missing. Raises ServerError when an image is not there afterwards."""
     wanted = manifests(state.server()["apps"], IMAGES)
     todo = missing(wanted)
     if not todo:
@@ -94,7 +94,7 @@ def main() -> None:
             load.stdin.close()
     left = missing(wanted)
     if left or load.returncode != 0:
-        raise state.Failure(
+        raise state.ServerError(
             f"docker load ended with code {load.returncode}, not loaded: {left};"
             " look at: journalctl -u docker -u containerd"
         )
