@@ -194,6 +194,7 @@ def nspawn_command(root: Path, name: str, binds: Mapping[str, Path]) -> list[str
         *(f"--bind={source}:/{inside}" for inside, source in binds.items()),
         "--system-call-filter=add_key keyctl bpf",
         "--capability=all",
+        "systemd.mask=systemd-remount-fs.service",  # of the disk in fstab, which a container lacks
     ]
 
 

@@ -41,7 +41,7 @@ class Results:
         elif report.skipped and isinstance(report.longrepr, tuple):
             why = report.longrepr[2]
         line = {
-            "test": report.nodeid,
+            "test": report.nodeid.partition("[ssh:")[0],
             "outcome": report.outcome,
             "why": why,
             "seconds": round(report.duration, 2),
