@@ -38,8 +38,8 @@ MODULES: Final[dict[str, Value]] = {
 def bake(plan: ImagePlan) -> str:
     """The text of `bake.yaml`.
 
-    Without a lock packages carry no version, for reading only. Raises BakehouseError when two
-    sections write the same file.
+    Without a lock packages carry no version, for reading only. Raises ValueError when two sections
+    write the same file.
     """
     parts = [(section.__name__.rpartition(".")[2], section.part(plan)) for section in SECTIONS]
     return dump(

@@ -94,8 +94,9 @@ def layers(spec: Spec | ImagePlan) -> dict[str, tuple[str, ...]]:
         services.update(CADDY)
     if spec.borg:
         services.update(BORG)
+    spoken = () if spec.system.locale == "C.UTF-8" else ("locales",)
     wanted = {
-        "base": BASE,
+        "base": tuple(sorted({*BASE, *spoken})),
         "services": tuple(sorted(services)),
         "extra": tuple(sorted(set(spec.system.packages))),
         "tools": TOOLS,

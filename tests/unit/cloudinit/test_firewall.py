@@ -1,0 +1,68 @@
+"""Which ports are open, and in which order packets are judged."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from cloudinit import firewall
+from specs.model import Caddy, Firewall
+from specs.plan import ImagePlan
+
+
+def rules(plan: ImagePlan) -> str:
+    return firewall.part(plan).files[0].content
+
+
+def chain(plan: ImagePlan, name: str) -> list[str]:
+    found = re.search(rf"^  chain {name} {{\n(.*?)^  }}", rules(plan), re.MULTILINE | re.DOTALL)
+    assert found
+    return [line.strip() for line in found[1].splitlines()]
+
+
+def test_open_ports_are_what_the_sections_need(plan: ImagePlan) -> None:
+    assert firewall.open_ports(plan) == {
+        ("tcp", 22),
+        ("tcp", 80),
+        ("tcp", 443),
+        ("tcp", 8022),
+        ("udp", 51820),
+    }
+
+
+def test_a_server_of_nothing_opens_ssh_only(plan: ImagePlan) -> None:
+    bare = replace(plan, caddy=Caddy(), apps=(), docker=None, firewall=Firewall())
+    assert firewall.open_ports(bare) == {("tcp", 22)}
+    assert chain(bare, "public") == []
+    assert "from_containers" not in rules(bare)
+
+
+def test_sources_are_split_by_family(plan: ImagePlan) -> None:
+    outside = chain(plan, "from_outside")
+    assert "ip saddr { 10.1.0.0/16 } tcp dport 9100 accept" in outside
+    assert "ip6 saddr { fd00::/8 } tcp dport 9100 accept" in outside
+    assert not any("9100" in line for line in chain(plan, "public"))
+
+
+def test_the_judgement_falls_before_docker_rewrites(plan: ImagePlan) -> None:
+    head = next(line for line in chain(plan, "prerouting") if line.startswith("type filter"))
+    priority = re.search(r"priority (-\d+); policy drop;", head)
+    assert priority
+    assert int(priority[1]) < -100
+
+
+def test_containers_never_reach_the_metadata(plan: ImagePlan) -> None:
+    """Whatever else they may reach: port 80 is open to them on other addresses."""
+    assert chain(plan, "from_containers").index("ip daddr 169.254.0.0/16 counter reject") < (
+        chain(plan, "from_containers").index("jump public")
+    )
+
+
+def test_containers_have_no_ssh(plan: ImagePlan) -> None:
+    assert not any(" 22 " in line for line in chain(plan, "from_containers"))
+    assert not any(re.search(r"\b22\b", line) for line in chain(plan, "public"))
+
+
+def test_only_our_own_table_is_replaced(plan: ImagePlan) -> None:
+    assert "flush" not in rules(plan)
+    assert re.findall(r"delete (.*)", rules(plan)) == ["table inet bakehouse"]
