@@ -26,6 +26,7 @@ def main(words: list[str]) -> int:
     entries = Entries(url)
     if words == ["release"]:
         entries.prepare()
+        entries.close()
         return 0
     threading.Thread(target=entries.prepare, daemon=True).start()
     server = Guestbook(
@@ -39,6 +40,7 @@ def main(words: list[str]) -> int:
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     server.serve_forever(poll_interval=0.1)
     server.drain(patience=25)
+    entries.close()
     return 0
 
 

@@ -73,6 +73,10 @@ class Entries:
             else:
                 return
 
+    def close(self) -> None:
+        """End the connections and the pool's threads, which would hold up the exit."""
+        self.pool.close(timeout=2)
+
     def check(self) -> None:
         """Raises UnavailableError unless the table answers."""
         self._retry(lambda c: c.execute("SELECT 1 FROM entries LIMIT 1"), patience=3)
