@@ -42,6 +42,13 @@ class _Validator(Validator):  # type: ignore[misc]
         "integer": Validator.types_mapping["integer"]._replace(excluded_types=(bool,)),
     }
 
+    def _error(self, *args: Any) -> None:
+        # Cerberus would sort all errors for each one that is added; SpecError sorts them once
+        if len(args) == 1:
+            self._errors.extend(args[0])
+        else:
+            super()._error(*args)
+
     def _get_child_validator(self, *crumbs: Any, **config: Any) -> Any:
         # Cerberus would hash and check the schema again for every mapping of the document
         if not isinstance(config.get("schema", UnvalidatedSchema()), UnvalidatedSchema | str):
