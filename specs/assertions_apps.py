@@ -14,6 +14,8 @@ MAX_APPS: Final = 2000
 
 _ROLES: Final = {"postgres", "pgbouncer", "replicator", "public", "none"}
 _DATABASES: Final = {"postgres", "template0", "template1", "pgbouncer"}
+_SERVER_SECRETS: Final = ("borg_passphrase", "borg_ssh_key")
+
 _OWN_SETTINGS: Final = {
     *("data_directory", "hba_file", "ident_file", "external_pid_file", "cluster_name", "port"),
     *("listen_addresses", "unix_socket_directories", "unix_socket_group"),
@@ -83,6 +85,13 @@ def _apps(spec: Spec) -> Iterator[Finding]:
                 "is set by `database` already",
                 "leave one of them out",
             )
+        for index, name in enumerate(app.secrets):
+            if name in _SERVER_SECRETS:
+                yield Finding(
+                    (*here, "secrets", index),
+                    f"{name} opens the backups of the whole server",
+                    "choose another name",
+                )
         yield from _volumes(app)
 
 

@@ -144,6 +144,12 @@ def _repository(value: str) -> Fault | None:
     return None
 
 
+def _no_secret(value: str) -> Fault | None:
+    if "PRIVATE KEY-----" in value:
+        return Fault("is a private key", "name it in `secrets`; nothing here is secret", show=False)
+    return None
+
+
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST: Final = rf"(?=.{{1,253}}(?:$|[/:])){_LABEL}(?:\.{_LABEL})*"
 _URL_REST: Final = r"(?::[0-9]{1,5})?(?:[/?#][^\s\"'`{}<>\\^|]*)?"
@@ -214,7 +220,7 @@ IMAGE = Kind(
 VARIABLE = Kind(
     "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*", "for example LOG_LEVEL"
 )
-VALUE = Kind("text without NUL bytes", r"[^\x00]*")
+VALUE = Kind("text without NUL bytes", r"[^\x00]*", check=_no_secret)
 LINE = Kind(
     "one line of text", r"[^\x00-\x1f\x7f]*", "leave out line breaks and control characters"
 )

@@ -97,6 +97,8 @@ def parse(text: str, shown: str) -> Node:
         fail(Place(shown, 1, 1), "is empty", "the least spec is one line: `name: myserver`")
     if not isinstance(root.value, dict):
         fail(root.place, "must be a mapping of sections", "start with `name: myserver`")
+    if root.priority != Priority.NORMAL:
+        fail(root.place, "the file as a whole has no priority", "put the tag before single values")
     if builder.problems:
         raise SpecError(tuple(builder.problems))
     return root
@@ -283,6 +285,8 @@ class _Builder:
         if frame.node.size > MAX_NODES:
             fail(node.place, "holds too many values", "aliases are counted as often as they stand")
         if isinstance(frame.node.value, list):
+            if node.priority != Priority.NORMAL:
+                self._wrong(node.place, "an item has no priority", "put the tag before the list")
             frame.node.value.append(node)
         elif isinstance(frame.node.value, dict) and frame.key is not None and frame.key_place:
             if frame.key == "<<":

@@ -139,8 +139,12 @@ _DEPLOY: Final = section(
         "locations": texts(kinds.OFFER, "Locations to try, in order.", ["fsn1", "nbg1"]),
         "server_types": texts(kinds.OFFER, "Server types to try, in order.", ["cx22"]),
         "floating_ip": text(kinds.ADDRESS, "The floating IP, by name or address.", example="web"),
-        "confirm": text(kinds.DURATION, "How long a new server must be well after a swap.", "60s"),
-        "drain": text(kinds.DURATION, "How long old connections may go on.", "30s"),
+        "confirm": text(
+            kinds.DURATION,
+            "How long a new server must be well after a swap.",
+            f"{Deploy().confirm}s",
+        ),
+        "drain": text(kinds.DURATION, "How long old connections may go on.", f"{Deploy().drain}s"),
         "allow_disconnects": flag(
             "A swap may cut connections that cannot be paused.", Deploy().allow_disconnects
         ),

@@ -6,7 +6,7 @@ from typing import Final
 
 from specs import kinds, layout
 from specs.kinds import Kind
-from specs.model import Borg, Caddy, Docker, Keep, Postgres, Publish, Site
+from specs.model import App, Borg, Caddy, Docker, Keep, Postgres, Publish, Site
 from specs.rules import Rules, choice, flag, items, number, section, table, text, texts
 
 _VALUE: Final[Rules] = {"type": "string", "check_with": kinds.VALUE}
@@ -124,9 +124,11 @@ APP: Final = section(
             ["web", "worker"],
             "A `web` app may run on two servers at once while they swap. A `worker` (also a "
             "scheduler or a bot) never does.",
-            "web",
+            App("").kind,
         ),
-        "replicas": number(1, layout.MAX_REPLICAS, "Containers that run side by side.", 1),
+        "replicas": number(
+            1, layout.MAX_REPLICAS, "Containers that run side by side.", App("").replicas
+        ),
         "port": number(1, 65535, "The port it listens on for HTTP.", example=8000),
         "health": text(
             Kind("a path on the app", r"/[^\s\"'`{}\\]*", "for example /healthz"),
@@ -157,7 +159,7 @@ APP: Final = section(
             "Who runs it in the container; the image's own when it is not given.",
             example="1000:1000",
         ),
-        "read_only": flag("The container's own files cannot be changed.", False),
+        "read_only": flag("The container's own files cannot be changed.", App("").read_only),
     },
 )
 
