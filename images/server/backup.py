@@ -26,7 +26,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from . import state
-from .state import ServerError
+from .state import ProgramError
 
 LIB: Final = Path("/var/lib/bakehouse")
 DUMPS: Final = LIB / "dumps"
@@ -47,24 +47,25 @@ def main() -> None:
     arguments = parser().parse_args()
     facts = state.server()
     if not facts["borg"]:
-        raise ServerError("this server's spec has no borg section")
+        raise ProgramError("this server's spec has no borg section")
+    state.folder(KNOWN_HOSTS.parent, 0o700)
     if arguments.verb == "borg":
         environment = borg_environment(facts["borg"]["repository"], facts["name"])
         os.execvpe("borg", ["borg", *arguments.words], environment)  # noqa: S606
     chosen = arguments.repository
     borg = dict(facts["borg"], repository=chosen or facts["borg"]["repository"])
-    ping = Ping("" if chosen else borg["ping"])
+    monitor = "" if chosen else borg["ping"]
     try:
         if not chosen and not state.is_primary(facts, state.boot()["role"]):
             print("nothing to do: another server holds the data")
             return
         with lock():
-            ping.say("/start")
+            ping(monitor, "/start")
             VERBS[arguments.verb](facts, borg)
-    except (ServerError, OSError):
-        ping.say("/fail")
+    except (ProgramError, OSError):
+        ping(monitor, "/fail")
         raise
-    ping.say("")
+    ping(monitor, "")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -79,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def create(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
-    """One archive, then room for the next. Raises ServerError when anything is not in it."""
+    """One archive, then room for the next. Raises ProgramError when anything is not in it."""
     environment = borg_environment(borg["repository"], facts["name"])
     ensure_repository(environment)
     paths = archive_paths(facts, borg)
@@ -89,7 +90,7 @@ def create(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
     run_borg(prune_command(facts["name"], borg["keep"]), environment)
     run_borg(["compact"], environment)
     if missing := [path for path in paths if path not in present]:
-        raise ServerError(f"archive made, but without what is not there: {', '.join(missing)}")
+        raise ProgramError(f"archive made, but without what is not there: {', '.join(missing)}")
 
 
 def check(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
@@ -119,8 +120,9 @@ def create_command(name: str, paths: Sequence[str], exclude: Sequence[str]) -> l
 
 def prune_command(name: str, keep: Mapping[str, int]) -> list[str]:
     """Thin out this spec's archives and nobody else's."""
+    ours = f"{name}-????-??-??T??:??:??"  # a bare * would also mean `<name>-staging`
     rules = [f"--keep-{unit}={count}" for unit, count in keep.items()]
-    return ["prune", "--list", f"--glob-archives={name}-*", *rules]
+    return ["prune", "--list", f"--glob-archives={ours}", *rules]
 
 
 @contextmanager
@@ -152,14 +154,14 @@ def dump_all(version: int) -> None:
 
 
 def checked(command: Sequence[str]) -> None:
-    """Run a command. Raises ServerError with what it said."""
+    """Run a command. Raises ProgramError with what it said."""
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        raise ServerError(f"{Path(command[0]).name} failed: {done.stderr.strip()}")
+        raise ProgramError(f"{Path(command[0]).name} failed: {done.stderr.strip()}")
 
 
 def ensure_repository(environment: Mapping[str, str]) -> None:
-    """Make the repository when there is none. Raises ServerError when it cannot be opened."""
+    """Make the repository when there is none. Raises ProgramError when it cannot be opened."""
     done = subprocess.run(
         ["borg", "info"], env=environment, capture_output=True, text=True, check=False
     )
@@ -167,14 +169,14 @@ def ensure_repository(environment: Mapping[str, str]) -> None:
         print(f"making the repository {environment['BORG_REPO']}", flush=True)
         run_borg(["init", "--encryption=repokey-blake2", "--make-parent-dirs"], environment)
     elif not is_success(done.returncode):
-        raise ServerError(f"cannot open {environment['BORG_REPO']}: {done.stderr.strip()}")
+        raise ProgramError(f"cannot open {environment['BORG_REPO']}: {done.stderr.strip()}")
 
 
 def run_borg(words: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Run Borg, its output to the journal. Raises ServerError when it failed, not for warnings."""
+    """Run Borg, its output to the journal. Raises ProgramError when it failed, not for warnings."""
     done = subprocess.run(["borg", *words], env=environment, check=False)
     if not is_success(done.returncode):
-        raise ServerError(
+        raise ProgramError(
             f"borg {words[0]} failed with code {done.returncode}; see the lines above"
         )
 
@@ -188,10 +190,9 @@ def borg_environment(repository: str, name: str) -> dict[str, str]:
     """What Borg needs to know. The passphrase stays in its file, which Borg reads itself."""
     passphrase = secret_file("borg_passphrase")
     if passphrase is None:
-        raise ServerError(
+        raise ProgramError(
             f"no passphrase for the backups: put it into {SECRETS / 'borg_passphrase'} (mode 0600)"
         )
-    known = state.folder(state.STATE / "borg", 0o700) / KNOWN_HOSTS.name
     machine = Path("/etc/machine-id").read_text().strip()
     environment = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -205,7 +206,7 @@ def borg_environment(repository: str, name: str) -> dict[str, str]:
         "BORG_RELOCATED_REPO_ACCESS_IS_OK": "no",
         "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "no",
         "BORG_RSH": f"ssh -o BatchMode=yes -o ServerAliveInterval=10 -o ServerAliveCountMax=30"
-        f" -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={known}",
+        f" -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={KNOWN_HOSTS}",
     }
     if key := secret_file("borg_ssh_key"):
         environment["BORG_RSH"] += f" -o IdentitiesOnly=yes -i {key}"
@@ -224,7 +225,7 @@ def secret_file(name: str) -> Path | None:
 
 @contextmanager
 def lock() -> Iterator[None]:
-    """One backup or check at a time. Raises ServerError when another runs for too long."""
+    """One backup or check at a time. Raises ProgramError when another runs for too long."""
     deadline = time.monotonic() + PATIENCE
     with LOCK.open("a") as file:
         while True:
@@ -233,7 +234,7 @@ def lock() -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise ServerError(
+                    raise ProgramError(
                         f"another backup or check runs for over {PATIENCE} s"
                     ) from None
                 time.sleep(2)
@@ -243,24 +244,22 @@ def lock() -> Iterator[None]:
 VERBS: Final = {"create": create, "check": check}
 
 
-class Ping:
-    """Tells a monitor how it goes. A monitor that is away does not fail a backup."""
+def ping(url: str, suffix: str) -> None:
+    """Tell a monitor how it goes. A monitor that is away does not fail a backup."""
+    if not url:
+        return
+    try:
+        with urllib.request.urlopen(ping_url(url, suffix), timeout=10):  # noqa: S310  validated
+            pass
+    except (OSError, ValueError) as error:
+        print(f"<4>the monitor did not answer: {error}", file=sys.stderr)
 
-    def __init__(self, url: str) -> None:
-        self.url = url
 
-    def say(self, suffix: str) -> None:
-        """Fetch the URL with `suffix` after its path."""
-        if not self.url:
-            return
-        parts = urlsplit(self.url)
-        path = parts.path.rstrip("/") + suffix if suffix else parts.path
-        url = urlunsplit(parts._replace(path=path))
-        try:
-            with urllib.request.urlopen(url, timeout=10):  # noqa: S310  validated
-                pass
-        except (OSError, ValueError) as error:
-            print(f"<4>the monitor did not answer: {error}", file=sys.stderr)
+def ping_url(url: str, suffix: str) -> str:
+    """The URL with `suffix` after its path."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/") + suffix if suffix else parts.path
+    return urlunsplit(parts._replace(path=path))
 
 
 if __name__ == "__main__":

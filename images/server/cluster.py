@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from . import state
-from .state import ServerError
+from .state import ProgramError
 
 MARKER: Final = Path("/var/lib/bakehouse/had-cluster")
 """Outside of /data on purpose: says that this server had a cluster even when /data is gone."""
@@ -43,18 +43,18 @@ def main() -> None:
 
 
 def exists(home: Path, version: int, uid: int) -> bool:
-    """Whether a whole cluster lies in `home`. Raises ServerError for anything else in there."""
+    """Whether a whole cluster lies in `home`. Raises ProgramError for anything else in there."""
     found = home / "PG_VERSION"
     if not home.is_dir() or not any(home.iterdir()):
         return False
     if not found.exists():
-        raise ServerError(
+        raise ProgramError(
             f"{home} holds files, but no Postgres cluster: look at them, then move them"
         )
     if found.read_text().strip() != str(version):
-        raise ServerError(f"the cluster in {home} is of version {found.read_text().strip()}")
+        raise ProgramError(f"the cluster in {home} is of version {found.read_text().strip()}")
     if home.stat().st_uid != uid:
-        raise ServerError(
+        raise ProgramError(
             f"{home} belongs to user {home.stat().st_uid}, but postgres is {uid}: this image was"
             " made for other account numbers than the data"
         )
@@ -62,20 +62,20 @@ def exists(home: Path, version: int, uid: int) -> bool:
 
 
 def refuse_unless_first(home: Path, may_init: bool) -> None:
-    """Raises ServerError unless this is a first boot that may make an empty cluster."""
+    """Raises ProgramError unless this is a first boot that may make an empty cluster."""
     others = sorted(home.parent.parent.glob("*/main/PG_VERSION"))
     if others:
-        raise ServerError(
+        raise ProgramError(
             f"{others[0].parent} holds a cluster of another major version: this image cannot"
             f" read it; boot the image that can"
         )
     if MARKER.exists():
-        raise ServerError(
+        raise ProgramError(
             f"this server had a cluster in {home} and it is gone: is /data mounted? No empty one"
             f" is made in its place; restore a backup (docs/backup.md)"
         )
     if not may_init:
-        raise ServerError(
+        raise ProgramError(
             f"there is no cluster in {home} and this server may not make an empty one: deploy the"
             " first server with promote --first, or give this one its data"
         )
@@ -99,7 +99,7 @@ def make(home: Path, version: int, owner: pwd.struct_passwd) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise ServerError(f"initdb failed: {done.stderr.strip()}")
+        raise ProgramError(f"initdb failed: {done.stderr.strip()}")
     for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
         (new / name).unlink()  # settings come with the image, never with the data
     if home.exists():

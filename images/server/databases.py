@@ -99,7 +99,7 @@ def publish(
     """Write the pooler's list of users, and the environment of each app whose login is known."""
     pooler = grp.getgrnam("pgbouncer").gr_gid
     state.folder(state.RUN, 0o755)
-    state.folder(POOLER, 0o750, gid=pooler)
+    state.folder(POOLER, 0o750, 0, pooler)
     owners = {database["name"]: database["owner"] for database in databases}
     used = {role: logins[role] for role in owners.values() if role in logins}
     state.write(POOLER / "userlist.txt", userlist(used), mode=0o640, gid=pooler)

@@ -17,18 +17,18 @@ STATE: Final = DATA / "state"
 SOCKETS: Final = "/run/postgresql"
 
 
-class ServerError(Exception):
+class ProgramError(Exception):
     """Why a program cannot do its work, and what a person can do about it."""
 
 
 def read_json(path: Path) -> Any:
-    """The file's data. Raises ServerError when it is missing or no JSON."""
+    """The file's data. Raises ProgramError when it is missing or no JSON."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise ServerError(f"{path} does not exist") from None
+        raise ProgramError(f"{path} does not exist") from None
     except ValueError as error:
-        raise ServerError(f"{path} is damaged ({error}); restore it from a backup") from error
+        raise ProgramError(f"{path} is damaged ({error}); restore it from a backup") from error
 
 
 def server() -> dict[str, Any]:
@@ -54,7 +54,7 @@ def binary(version: int, name: str) -> str:
 def psql(version: int, sql: str, database: str = "postgres") -> str:
     """Run SQL as the administrator and return what it prints, a row per line, `|` between.
 
-    The script goes through standard input, never on a command line. Raises ServerError with the
+    The script goes through standard input, never on a command line. Raises ProgramError with the
     first error.
     """
     command = [binary(version, "psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]
@@ -63,12 +63,12 @@ def psql(version: int, sql: str, database: str = "postgres") -> str:
         [*command, f"--dbname={database}"], input=sql, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise ServerError(f"Postgres refused: {done.stderr.strip()}")
+        raise ProgramError(f"Postgres refused: {done.stderr.strip()}")
     return done.stdout
 
 
 def in_recovery(version: int) -> bool:
-    """Whether this server's Postgres replays another's log. Raises ServerError when it is down."""
+    """Whether this server's Postgres replays another's log. Raises ProgramError when it is down."""
     return psql(version, "SELECT pg_is_in_recovery()").strip() == "t"
 
 
@@ -83,18 +83,19 @@ def accepts_writes(version: int, role: str) -> bool:
 
 
 def is_primary(facts: dict[str, Any], role: str) -> bool:
-    """Whether this server holds the truth. Raises ServerError when its Postgres is down."""
+    """Whether this server holds the truth. Raises ProgramError when its Postgres is down."""
     if role == "throwaway" or not facts["postgres"]:
         return role == "primary"
     return accepts_writes(int(facts["postgres"]["version"]), role)
 
 
-def write(path: Path, text: str, mode: int = 0o600, gid: int = 0) -> None:
+def write(path: Path, text: str, mode: int = 0o600, gid: int = -1) -> None:
     """Make the file hold `text`, whole or not at all, also when the power fails.
 
-    A file that is already so is left alone. Its folder must exist.
+    A file that is already so is left alone. Its folder must exist. `gid` -1 is our own group.
     """
     data = text.encode()
+    gid = os.getegid() if gid == -1 else gid
     try:
         known = path.stat()
         if (known.st_mode & 0o7777, known.st_gid) == (mode, gid) and path.read_bytes() == data:
@@ -124,22 +125,22 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def folder(path: Path, mode: int, uid: int = 0, gid: int = 0) -> Path:
-    """The folder with exactly this mode and owner, made when missing; its parent must exist."""
+def folder(path: Path, mode: int, uid: int = -1, gid: int = -1) -> Path:
+    """The folder with exactly this mode, made when missing; its parent must exist.
+
+    `uid` and `gid` -1 leave its owner as it is.
+    """
     path.mkdir(mode=mode, exist_ok=True)
-    known = path.stat()
-    if (known.st_uid, known.st_gid) != (uid, gid):
-        os.chown(path, uid, gid)
-    if known.st_mode & 0o7777 != mode:
-        path.chmod(mode)
+    os.chown(path, uid, gid)
+    path.chmod(mode)
     return path
 
 
 def run_program(main: Callable[[], None]) -> None:
-    """Run a program's `main`; a ServerError is one error line in the journal and exit code 1."""
+    """Run a program's `main`; a ProgramError is one error line in the journal and exit code 1."""
     try:
         main()
-    except ServerError as failure:
+    except ProgramError as failure:
         message = " ".join(str(failure).split())
         print(f"<3>{message}", file=sys.stderr)  # <3>: the journal's error level (sd-daemon(3))
         sys.exit(1)

@@ -1,0 +1,257 @@
+"""Backups that are read back: over SSH with a key, locked, told to a monitor, and restored."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from images.lab import lab
+from images.machine import Description, Machine, booted
+from specs.plan import Role
+
+pytestmark = pytest.mark.root
+
+Describe = Callable[[Role, bool], Description]
+
+ADMIN = "/usr/lib/postgresql/17/bin/psql -qAtX -v ON_ERROR_STOP=1 -h /run/postgresql -U postgres"
+FACTS = "/etc/bakehouse/server.json"
+SECRETS = "/run/bakehouse/secrets"
+REPOSITORY = "ssh://deploy@127.0.0.1/home/deploy/backups"
+BORG = "/usr/local/sbin/bakehouse-borg"
+BACKUP = "/usr/bin/python3 -IB -m bakehouse.backup"
+
+MONITOR = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        with open("/run/pings", "a") as file: file.write(self.path + "\\n")
+        self.send_response(200); self.end_headers()
+    def log_message(self, *args): pass
+http.server.HTTPServer(("127.0.0.1", 8999), Handler).serve_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+def primary(hobby: Describe) -> Iterator[Machine]:
+    """A primary whose repository is its own account `deploy`, by SSH and a key."""
+    with lab() as place, booted(place, hobby("primary", True)) as machine:
+        machine.run("systemctl start bakehouse-databases pgbouncer")
+        machine.run(f"ssh-keygen -q -t ed25519 -N '' -f {SECRETS}/borg_ssh_key")
+        machine.run(
+            f"cat {SECRETS}/borg_ssh_key.pub >>/etc/ssh/authorized_keys.d/deploy.boot;"
+            f" printf 'a test passphrase' >{SECRETS}/borg_passphrase; chmod 0600 {SECRETS}/*"
+        )
+        machine.run("cat >/run/monitor.py", stdin=MONITOR)
+        machine.run("systemd-run --quiet --unit=monitor python3 /run/monitor.py")
+        monitor = "http://127.0.0.1:8999/ping/1?from=test"
+        with spec_says(machine, repository=REPOSITORY, ping=monitor, paths=[]):
+            yield machine
+
+
+@contextmanager
+def spec_says(machine: Machine, **borg: Any) -> Iterator[None]:
+    """The server's facts with other values in the section `borg`."""
+    before = machine.run(f"cat {FACTS}").stdout
+    facts: dict[str, Any] = json.loads(before)
+    facts["borg"].update(borg)
+    machine.run(f"cat >{FACTS}", stdin=json.dumps(facts))
+    try:
+        yield
+    finally:
+        machine.run(f"cat >{FACTS}", stdin=before)
+
+
+@contextmanager
+def boot_says(machine: Machine, changes: Mapping[str, Any]) -> Iterator[None]:
+    """Another role."""
+    path = "/etc/bakehouse/boot.json"
+    before = machine.run(f"cat {path}").stdout
+    machine.run(f"cat >{path}", stdin=json.dumps({**json.loads(before), **changes}))
+    try:
+        yield
+    finally:
+        machine.run(f"cat >{path}", stdin=before)
+
+
+def backup(machine: Machine, unit: str = "bakehouse-backup") -> str:
+    """Run the unit and return what it said; it must succeed."""
+    machine.run(f"systemctl start {unit}")
+    return said(machine, unit)
+
+
+def failing(machine: Machine) -> str:
+    """Run the backup, which must fail, and return what it said."""
+    done = machine.run("systemctl start bakehouse-backup", check=False)
+    assert done.code != 0
+    return said(machine, "bakehouse-backup")
+
+
+def said(machine: Machine, unit: str) -> str:
+    """What the unit's last run wrote to the journal."""
+    run = machine.run(f"systemctl show --value -p InvocationID {unit}").stdout.strip()
+    return machine.run(f"journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID={run}").stdout
+
+
+def pings(machine: Machine) -> list[str]:
+    """What the monitor heard since the last time."""
+    return machine.run("touch /run/pings; cat /run/pings; rm /run/pings").stdout.split()
+
+
+def archives(machine: Machine) -> list[str]:
+    """The repository's archives, oldest first."""
+    return machine.run(f"{BORG} list --short").stdout.split()
+
+
+def contents(machine: Machine, archive: str) -> list[str]:
+    """The paths in an archive."""
+    return machine.run(f"{BORG} list --short ::{archive}").stdout.splitlines()
+
+
+def test_a_backup_over_ssh_can_be_restored(primary: Machine) -> None:
+    primary.run(
+        "install -d /data/apps/guestbook/uploads && echo picture >/data/apps/guestbook/uploads/a"
+    )
+    primary.run(
+        f"{ADMIN} guestbook",
+        stdin="CREATE TABLE letters (t text); INSERT INTO letters VALUES ('dear');"
+        " ALTER TABLE letters OWNER TO guestbook;",
+    )
+    pings(primary)
+    backup(primary)
+    assert pings(primary) == ["/ping/1/start?from=test", "/ping/1?from=test"]
+    archive = archives(primary)[-1]
+    paths = contents(primary, archive)
+    assert "data/apps/guestbook/uploads/a" in paths
+    assert "data/state/databases.json" in paths
+    assert "var/lib/bakehouse/dumps/globals.sql" in paths
+    assert not any(path.startswith("data/postgres") for path in paths)
+    primary.run("test ! -e /var/lib/bakehouse/dumps")
+
+    primary.run(f"{ADMIN} guestbook", stdin="DROP TABLE letters;")
+    primary.run("rm -r /data/apps/guestbook/uploads")
+    primary.run(f"cd / && {BORG} extract ::{archive} data/apps")
+    place = "var/lib/bakehouse/dumps/guestbook.dump"
+    restore = "pg_restore --clean --if-exists -h /run/postgresql -U postgres -d guestbook"
+    primary.run(f"{BORG} extract --stdout ::{archive} {place} | {restore}")
+    query = "SELECT t, tableowner FROM letters, pg_tables WHERE tablename = 'letters'"
+    assert primary.run(f"{ADMIN} guestbook", stdin=query).stdout == "dear|guestbook\n"
+    assert primary.run("cat /data/apps/guestbook/uploads/a").stdout == "picture\n"
+
+
+def test_the_repository_is_encrypted_and_its_host_remembered(primary: Machine) -> None:
+    backup(primary)
+    assert "Encrypted: Yes (repokey BLAKE2b)" in primary.run(f"{BORG} info").stdout
+    assert primary.run("wc -l </data/state/borg/known_hosts").stdout.strip() != "0"
+    primary.run("! grep -r 'a test passphrase' /var/lib/bakehouse /data/state /etc/bakehouse")
+
+
+def test_a_check_passes(primary: Machine) -> None:
+    backup(primary)
+    backup(primary, "bakehouse-backup-check")
+
+
+def test_damage_is_found_and_told(primary: Machine) -> None:
+    backup(primary)
+    primary.run("cp -a /home/deploy/backups /home/deploy/whole")
+    segment = "$(ls -d /home/deploy/backups/data/0/* | sort -V | head -n 1)"
+    primary.run(f"printf damaged | dd of={segment} bs=1 seek=64 conv=notrunc status=none")
+    pings(primary)
+    try:
+        assert primary.run("systemctl start bakehouse-backup-check", check=False).code != 0
+        assert pings(primary)[-1] == "/ping/1/fail?from=test"
+    finally:
+        primary.run("rm -rf /home/deploy/backups && mv /home/deploy/whole /home/deploy/backups")
+
+
+def test_two_backups_at_once_take_turns(primary: Machine) -> None:
+    before = archives(primary)
+    start = "systemctl start --no-block bakehouse-backup"
+    primary.run(f"{start}; {BACKUP} create --repository /var/tmp/second")
+    primary.run("systemctl start bakehouse-backup")
+    assert len(set(archives(primary)) | set(before)) > len(before) - 1
+    assert archives(primary)[-1] not in before
+    primary.run("rm -r /var/tmp/second")
+
+
+def test_a_missing_passphrase_is_told(primary: Machine) -> None:
+    primary.run(f"mv {SECRETS}/borg_passphrase /run/away")
+    pings(primary)
+    try:
+        assert f"put it into {SECRETS}/borg_passphrase" in failing(primary)
+        assert pings(primary)[-1] == "/ping/1/fail?from=test"
+    finally:
+        primary.run(f"mv /run/away {SECRETS}/borg_passphrase")
+
+
+def test_a_wrong_passphrase_makes_no_new_repository(primary: Machine) -> None:
+    backup(primary)
+    primary.run(f"cp -p {SECRETS}/borg_passphrase /run/away; echo no >{SECRETS}/borg_passphrase")
+    try:
+        assert "cannot open" in failing(primary)
+    finally:
+        primary.run(f"mv /run/away {SECRETS}/borg_passphrase")
+    assert archives(primary)
+
+
+def test_a_missing_path_fails_but_the_rest_is_safe(primary: Machine) -> None:
+    before = archives(primary)
+    with spec_says(primary, paths=["/srv/nowhere", "/etc/hostname"]):
+        assert "without what is not there: /srv/nowhere" in failing(primary)
+    newest = archives(primary)[-1]
+    assert newest not in before
+    assert "etc/hostname" in contents(primary, newest)
+
+
+def test_a_monitor_that_is_away_fails_nothing(primary: Machine) -> None:
+    with spec_says(primary, ping="http://127.0.0.1:1/gone"):
+        assert "the monitor did not answer" in backup(primary)
+
+
+def test_postgres_away_is_a_failure_and_no_empty_backup(primary: Machine) -> None:
+    before = archives(primary)
+    primary.run("systemctl stop postgresql@17-main")
+    pings(primary)
+    try:
+        assert "Postgres refused" in failing(primary)
+        assert pings(primary) == ["/ping/1/fail?from=test"]
+    finally:
+        primary.run("systemctl start postgresql@17-main")
+    assert archives(primary) == before
+
+
+def test_other_roles_back_up_only_when_told_where(primary: Machine) -> None:
+    before = archives(primary)
+    pings(primary)
+    with boot_says(primary, {"role": "throwaway"}):
+        assert "nothing to do" in backup(primary)
+        assert pings(primary) == []
+        primary.run(f"{BACKUP} create --repository /var/tmp/told")
+    assert archives(primary) == before
+    listed = primary.run(f"BORG_REPO= {BORG} list --short /var/tmp/told").stdout.split()
+    assert len(listed) == 1
+    primary.run("rm -r /var/tmp/told")
+
+
+def test_a_killed_backup_leaves_no_lock(primary: Machine) -> None:
+    primary.run(f"{ADMIN} guestbook", stdin="CREATE TABLE large AS SELECT generate_series(1, 1e6);")
+    for tenths in (5, 15, 25):
+        start = "systemctl start --no-block bakehouse-backup"
+        kill = "systemctl kill --signal=KILL bakehouse-backup"
+        primary.run(f"{start}; sleep {tenths / 10}; {kill}; systemctl reset-failed; true")
+        primary.run("while systemctl is-active -q bakehouse-backup; do sleep 0.1; done")
+    backup(primary)
+    backup(primary, "bakehouse-backup-check")
+    primary.run("test ! -e /var/lib/bakehouse/dumps")
+
+
+def test_the_timers_wait(primary: Machine) -> None:
+    for timer in ("bakehouse-backup.timer", "bakehouse-backup-check.timer"):
+        shown = primary.run(f"systemctl show --value -p NextElapseUSecRealtime {timer}").stdout
+        assert shown.strip(), timer
+    levels = primary.run("systemd-analyze security --no-pager bakehouse-backup").stdout
+    assert float(shlex.split(levels.splitlines()[-1].replace("→", ""))[5 - 1].strip(":")) < 5

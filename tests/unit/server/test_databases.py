@@ -1,0 +1,95 @@
+"""Passwords, their verifiers, and the text that psql and PgBouncer read."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+
+import pytest
+
+from images.server import databases
+from images.server.databases import Login
+
+GUESTBOOK = {"name": "guestbook", "owner": "keeper", "extensions": ["pg_trgm"]}
+
+
+def test_verifier_proves_the_password_as_a_server_checks_it() -> None:
+    """The check of RFC 5802, 3: ClientProof XOR ClientSignature hashes to StoredKey."""
+    found = databases.verifier("pencil", b"sixteen bytes ok")
+    match = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$([^:]+):(.+)", found)
+    assert match
+    count, salt, stored, server = match.groups()
+    assert (int(count), base64.b64decode(salt)) == (4096, b"sixteen bytes ok")
+    salted = hashlib.pbkdf2_hmac("sha256", b"pencil", b"sixteen bytes ok", 4096)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    signature = hmac.digest(base64.b64decode(stored), b"message", "sha256")
+    proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
+    back = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
+    assert hashlib.sha256(back).digest() == base64.b64decode(stored)
+    assert hmac.digest(salted, b"Server Key", "sha256") == base64.b64decode(server)
+
+
+def test_verifier_of_the_rfc() -> None:
+    """The example of RFC 7677, 3: its client proof fits our stored key."""
+    salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+    stored, _, server = (
+        databases.verifier("pencil", salt).partition("$")[2].partition("$")[2].partition(":")
+    )
+    message = (
+        b"n=user,r=rOprNGfwEbeRWgbNEkqO,"
+        b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
+        b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+    )
+    proof = base64.b64decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
+    signature = hmac.digest(base64.b64decode(stored), message, "sha256")
+    client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
+    assert hashlib.sha256(client_key).digest() == base64.b64decode(stored)
+    answer = base64.b64encode(hmac.digest(base64.b64decode(server), message, "sha256"))
+    assert answer == b"6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+
+
+def test_a_known_login_is_kept_and_a_missing_one_made() -> None:
+    known = {"keeper": Login("old", "verifier")}
+    found = databases.with_missing(known, ["keeper", "other", "other"])
+    assert found["keeper"] == Login("old", "verifier")
+    assert set(found) == {"keeper", "other"}
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", found["other"].password)
+
+
+def test_the_state_reads_back_as_it_was_written() -> None:
+    logins = {"keeper": Login("secret", "verifier")}
+    data = json.loads(databases.dump(logins))
+    assert {role: Login(**login) for role, login in data["roles"].items()} == logins
+
+
+def test_userlist_holds_verifiers_and_no_password() -> None:
+    text = databases.userlist({"b": Login("pw1", "SCRAM-1"), 'a"b': Login("pw2", "SCRAM-2")})
+    assert text == '"pgbouncer" ""\n"a""b" "SCRAM-2"\n"b" "SCRAM-1"\n'
+
+
+def test_database_url() -> None:
+    url = databases.database_url("guestbook", "keeper", "secret")
+    assert url == "postgresql://keeper:secret@10.88.88.1:6432/guestbook"
+
+
+def test_script_connects_before_it_makes_extensions() -> None:
+    lines = databases.script([GUESTBOOK]).splitlines()
+    assert lines.index('\\connect :"database"') < lines.index("\\set extension 'pg_trgm'")
+    assert lines.index("\\set owner 'keeper'") < lines.index("\\set database 'guestbook'")
+
+
+def test_script_drops_nothing() -> None:
+    assert "DROP" not in databases.script([GUESTBOOK])
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("plain", "\\set x 'plain'\n"),
+        ("it's", "\\set x 'it''s'\n"),
+        ("back\\slash", "\\set x 'back\\\\slash'\n"),
+    ],
+)
+def test_variable_quotes_as_psql_reads(value: str, line: str) -> None:
+    assert databases.variable("x", value) == line
