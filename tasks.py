@@ -68,6 +68,14 @@ def _emit(json: bool, data: Any, text: str) -> None:
     print(jsonlib.dumps(data) if json else text)
 
 
+def _alone(what: str) -> None:
+    """For verbs that mount and boot: needs root, and goes on in namespaces that end with it."""
+    from images.run import isolate, require_root
+
+    require_root(what)
+    isolate()
+
+
 def _recipe(spec: str | Path) -> Any:
     """The recipe of a spec file and of the lock beside it, if there is one."""
     from images.recipe import prepare, read_lock
@@ -175,7 +183,9 @@ def _renew(spec: str, store: str) -> None:
     from images.progress import Progress
     from specs.read import read
 
-    lock_again(read(Path(spec)), Path(spec), find_home(store), Progress())
+    model = read(Path(spec))
+    _alone("reading the archives")
+    lock_again(model, Path(spec), find_home(store), Progress())
 
 
 @verb("spec", "store", "json")
@@ -191,6 +201,7 @@ def build_image(_: Context, spec: str = SPEC, store: str = "", json: bool = Fals
     if built is None:
         from images.progress import Progress
 
+        _alone("baking an image")
         built = build(model, path, home, Progress())
     data = {
         "image": built.image.id,
@@ -244,6 +255,7 @@ def test_image(
     from images.progress import Progress
 
     home, found = _chosen(image, spec, store)
+    _alone("booting an image")
     report = prove(found, home, _kind(boot), Progress())
     _emit(json, jsonlib.loads(report.as_json()), report.summary())
     if not report.passed:
@@ -258,6 +270,7 @@ def run_image(
     from images.shell import look_inside
 
     home, found = _chosen(image, spec, store)
+    _alone("booting an image")
     sys.exit(look_inside(found, home, _kind(boot)))
 
 

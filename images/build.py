@@ -12,7 +12,6 @@ from images.home import Home, build_lock, need_space, write_whole
 from images.ovens import local
 from images.progress import Progress
 from images.recipe import Recipe, prepare, read_lock
-from images.run import isolate, require_root
 from images.verify import Kind, Report
 from specs.errors import BakehouseError
 from specs.lock import Lock, dump, lock_path
@@ -53,8 +52,6 @@ def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
 
     Raises BakehouseError when anything fails; the store is then as it was.
     """
-    require_root("baking an image")
-    isolate()
     started = time.monotonic()
     with build_lock(home, f"build-image {spec.name}", progress.note):
         clear_work(home)
@@ -73,8 +70,6 @@ def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
 
 def prove(image: store.Image, home: Home, kind: Kind, progress: Progress) -> Report:
     """Boot a throwaway copy of a stored image and run its suite again; keeps a passing report."""
-    require_root("booting an image")
-    isolate()
     with progress.stage("verify"):
         report = verify.verify(
             store.raw_path(home, image.id),
@@ -103,8 +98,6 @@ def renew_lock(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> L
 
 def lock_again(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
     """Renew the lock of a spec, on its own. Raises BakehouseError when it cannot be."""
-    require_root("reading the archives")
-    isolate()
     with build_lock(home, f"lock {spec.name}", progress.note):
         clear_work(home)
         return renew_lock(spec, spec_file, home, progress)

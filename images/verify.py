@@ -153,7 +153,7 @@ def suite_command(target: Machine, kind: Kind, expect: Path, results: Path) -> l
         sys.executable,
         "-m",
         "pytest",
-        "-v",
+        "-v", "--durations=12",
         "--tb=short",
         f"--config-file={SUITE}/pytest.ini",
         f"--hosts=ssh://{ssh.ALIAS}",
