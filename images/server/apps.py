@@ -8,10 +8,12 @@ apps.py may-work    whether this server may run workers (exit 0) or not (exit 1)
 
 import argparse
 import http.client
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from typing import Any, Final
 
@@ -27,23 +29,56 @@ def app_named(name: str) -> dict[str, Any]:
     for app in state.server()["apps"]:
         if app["name"] == name:
             return dict(app)
-    raise state.ServerError(f"{name}: no such app in {state.ETC / 'server.json'}")
+    raise state.ProgramError(f"{name}: no such app in {state.ETC / 'server.json'}")
+
+
+def docker(*words: str) -> bytes:
+    """What a docker command prints. Raises ProgramError with its last words."""
+    done = subprocess.run(["docker", *words], capture_output=True, check=False)
+    if done.returncode != 0:
+        raise state.ProgramError(f"docker {words[0]}: {done.stderr.decode().strip()}")
+    return done.stdout
 
 
 def owner(app: dict[str, Any]) -> tuple[int, int]:
-    """User and group id that the app runs as: the spec's, else the image's when it is a number."""
-    user = app["user"]
-    if not user:
-        command = ["docker", "image", "inspect", "--format", "{{.Config.User}}", app["image"]]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise state.ServerError(
-                f"{app['name']}: its image {app['image']} is not loaded;"
-                " look at: journalctl -u bakehouse-images"
-            )
-        user = done.stdout.strip()
-    uid, _, gid = user.partition(":")
-    return (int(uid), int(gid or uid)) if (uid + gid).isdigit() else (0, 0)
+    """User and group id that the app runs as: the spec's user, else the one of its image."""
+    image = app["image"]
+    user = app["user"] or docker("image", "inspect", "--format={{.Config.User}}", image).decode()
+    user = user.strip() or "0"
+    if user.replace(":", "").isdigit():
+        return numbers(user, "", "")
+    container = docker("create", "--pull=never", image, "true").decode().strip()
+    try:
+        return numbers(user, content(container, "/etc/passwd"), content(container, "/etc/group"))
+    finally:
+        docker("rm", container)
+
+
+def content(container: str, path: str) -> str:
+    """The text of a file in a container."""
+    with tarfile.open(fileobj=io.BytesIO(docker("cp", "-L", f"{container}:{path}", "-"))) as tar:
+        file = tar.extractfile(tar.getmembers()[0])
+        return file.read().decode() if file else ""
+
+
+def numbers(user: str, passwd: str, group: str) -> tuple[int, int]:
+    """The ids of `user` or `user:group`, each a number or a name in the image's own files.
+
+    Without a group it is the user's own; a number that the image does not know is its own group.
+    """
+    name, _, group_name = user.partition(":")
+    users = [line.split(":") for line in passwd.splitlines() if line.count(":") == 6]
+    groups = [line.split(":") for line in group.splitlines() if line.count(":") == 3]
+    known = {key: (int(u[2]), int(u[3])) for u in users for key in (u[2], u[0])}
+    known_groups = {key: int(g[2]) for g in groups for key in (g[2], g[0])}
+    if name not in known and not name.isdigit():
+        raise state.ProgramError(f"the image has no user {name}; give the app's user as a number")
+    uid, gid = known[name] if name in known else (int(name), int(name))
+    if not group_name:
+        return uid, gid
+    if group_name not in known_groups and not group_name.isdigit():
+        raise state.ProgramError(f"the image has no group {group_name}; give it as a number")
+    return uid, known_groups[group_name] if group_name in known_groups else int(group_name)
 
 
 def make_volumes(app: dict[str, Any], ids: tuple[int, int]) -> None:
@@ -61,7 +96,7 @@ def place_secrets(app: dict[str, Any], ids: tuple[int, int]) -> None:
     for name in app["secrets"]:
         source = state.RUN / "secrets" / name
         if not source.is_file():
-            raise state.ServerError(
+            raise state.ProgramError(
                 f"{app['name']}: its secret {name} is not there; put it into {source}"
                 f" (mode 0600), then: systemctl restart bakehouse-app@{app['name']}"
             )
@@ -79,7 +114,7 @@ def check_database(app: dict[str, Any]) -> None:
     """The file with DATABASE_URL, made by bakehouse-databases, must be there."""
     path = state.RUN / "apps" / f"{app['name']}.env"
     if app["database"] and not path.is_file():
-        raise state.ServerError(
+        raise state.ProgramError(
             f"{app['name']}: {path} is not there;"
             " look at: systemctl status bakehouse-databases postgresql@*"
         )
@@ -91,11 +126,11 @@ def compose(name: str, *words: str) -> None:
     command = ["docker", "compose", "--progress=quiet", "-f", str(file), *words]
     code = subprocess.run(command, check=False).returncode
     if code != 0:
-        raise state.ServerError(f"{name}: docker compose {words[0]} ended with {code}, see above")
+        raise state.ProgramError(f"{name}: docker compose {words[0]} ended with {code}, see above")
 
 
 def start(name: str) -> None:
-    """The app up and healthy; state.ServerError says what is missing."""
+    """The app up and healthy; state.ProgramError says what is missing."""
     app = app_named(name)
     ids = owner(app)
     check_database(app)
@@ -124,7 +159,7 @@ def wait_healthy(name: str, port: int, path: str) -> None:
             connection.close()
         time.sleep(0.2)
     if path:
-        raise state.ServerError(
+        raise state.ProgramError(
             f"{name}: http://127.0.0.1:{port}{path} is not healthy after {HEALTHY} s ({why});"
             f" look at: docker compose -f {state.ETC}/apps/{name}/compose.yaml logs"
         )
@@ -154,7 +189,7 @@ def condition() -> None:
     """For ExecCondition=: 1 skips the unit, 255 fails it, so that systemd tries it again."""
     try:
         sys.exit(0 if may_work() else 1)
-    except state.ServerError as error:
+    except state.ProgramError as error:
         print(f"<3>{error}", file=sys.stderr)
         sys.exit(255)
 

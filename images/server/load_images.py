@@ -77,7 +77,7 @@ def missing(wanted: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Load what is missing. Raises ServerError when an image is not there afterwards."""
+    """Load what is missing. Raises ProgramError when an image is not there afterwards."""
     wanted = manifests(state.server()["apps"], IMAGES)
     todo = missing(wanted)
     if not todo:
@@ -94,7 +94,7 @@ def main() -> None:
             load.stdin.close()
     left = missing(wanted)
     if left or load.returncode != 0:
-        raise state.ServerError(
+        raise state.ProgramError(
             f"docker load ended with code {load.returncode}, not loaded: {left};"
             " look at: journalctl -u docker -u containerd"
         )
