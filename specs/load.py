@@ -20,7 +20,7 @@ from ruamel.yaml.reader import ReaderError
 
 from specs.errors import Place, Problem, SpecError
 
-MAX_BYTES: Final = 4 << 20
+MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 500_000
 """Far beyond the largest spec (2,000 apps are some 40,000 nodes); aliases count each time."""

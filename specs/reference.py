@@ -38,6 +38,10 @@ set one key differently, where neither imports the other, are an error that name
 | `!force` without a value | removes the key |
 
 Paths of files and folders start at the folder of the file that names them.
+
+For completion in editors with the YAML language server, start the spec with
+`# yaml-language-server: $schema=../docs/spec.schema.json` (a path from the spec's folder), and
+name `!default` and `!force` in the editor's setting `yaml.customTags`.
 """
 
 

@@ -105,7 +105,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     with path.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
-    with pytest.raises(SpecError, match="is larger than 4 MiB"):
+    with pytest.raises(SpecError, match="is larger than 1 MiB"):
         load(path, "s.yaml")
 
 
