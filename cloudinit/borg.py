@@ -27,11 +27,12 @@ def part(plan: ImagePlan) -> Part:
     borg = plan.borg
     if not borg:
         return Part()
+    local = borg.repository.startswith("/")
     schedules = {"backup": borg.schedule, "backup-check": borg.check}
     values: dict[str, object] = {
         "secrets": layout.SECRETS,
         "hardening": hardening(),
-        "repository": borg.repository if borg.repository.startswith("/") else "",
+        "repository": borg.repository.replace("%", "%%") if local else "",
         "version": plan.postgres.version if plan.postgres else "",
     }
     files = [File(WRAPPER, render("borg/bakehouse-borg.j2"), "0755")]

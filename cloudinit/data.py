@@ -23,12 +23,18 @@ def part(plan: ImagePlan) -> Part:
                     "data/tmpfiles.conf.j2",
                     data=layout.DATA,
                     run=layout.RUN,
-                    paths=plan.data.paths,
+                    paths=[quoted(path) for path in plan.data.paths],
                 ),
             ),
         ),
         commands=(f"mkdir -p {layout.DATA}", f"ln -sfnT {layout.LIB} {PACKAGE}"),
     )
+
+
+def quoted(path: str) -> str:
+    """A path for tmpfiles.d, where `%` and `\\` mean something and a space ends it."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
 
 
 def hardening() -> str:

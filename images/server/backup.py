@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,10 @@ MISSING: Final = frozenset({13, 15})
 """Borg's codes for no repository at all, and for a folder that is none (`borg init` refuses one
 that is not empty): Repository.DoesNotExist and Repository.InvalidRepository in its "Return codes".
 """
+
+LIVELY: Final = frozenset({1, 100, 103, 107})
+"""Warnings that files in use cause: changed, replaced or gone while they were read (100, 103, 107),
+or several of these (1). What cannot be read (104 to 106) is missing in the archive: a failure."""
 
 
 def main() -> None:
@@ -86,7 +90,7 @@ def create(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
     paths = archive_paths(facts, borg)
     with dumps(facts["postgres"]):
         present = [path for path in paths if Path(path).exists()]
-        run_borg(create_command(facts["name"], present, borg["exclude"]), environment)
+        run_borg(create_command(facts["name"], present, borg["exclude"]), environment, LIVELY)
     run_borg(prune_command(facts["name"], borg["keep"]), environment)
     run_borg(["compact"], environment)
     if missing := [path for path in paths if path not in present]:
@@ -168,22 +172,20 @@ def ensure_repository(environment: Mapping[str, str]) -> None:
     if done.returncode in MISSING:
         print(f"making the repository {environment['BORG_REPO']}", flush=True)
         run_borg(["init", "--encryption=repokey-blake2", "--make-parent-dirs"], environment)
-    elif not is_success(done.returncode):
+    elif done.returncode != 0:
         raise ProgramError(f"cannot open {environment['BORG_REPO']}: {done.stderr.strip()}")
 
 
-def run_borg(words: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Run Borg, its output to the journal. Raises ProgramError when it failed, not for warnings."""
-    done = subprocess.run(["borg", *words], env=environment, check=False)
-    if not is_success(done.returncode):
-        raise ProgramError(
-            f"borg {words[0]} failed with code {done.returncode}; see the lines above"
-        )
+def run_borg(
+    words: Sequence[str], environment: Mapping[str, str], fine: Collection[int] = ()
+) -> None:
+    """Run Borg, its output to the journal. Raises ProgramError unless it ends with 0 or `fine`.
 
-
-def is_success(code: int) -> bool:
-    """A warning (a file that changed while it was read) is no failure (Borg, "Return codes")."""
-    return code in {0, 1} or 100 <= code <= 127
+    `borg check` ends with the warning 1 when it found damage: no warning is fine by default.
+    """
+    code = subprocess.run(["borg", *words], env=environment, check=False).returncode
+    if code != 0 and code not in fine:
+        raise ProgramError(f"borg {words[0]} ended with code {code}; see the lines above")
 
 
 def borg_environment(repository: str, name: str) -> dict[str, str]:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from cloudinit import postgres
 from images.lab import lab
 from images.machine import Description, Machine, booted
-from specs.plan import Role
+from specs.model import Pooling
+from specs.plan import Role, resolve
+from specs.read import read
 
 pytestmark = pytest.mark.root
 
 Describe = Callable[[Role, bool], Description]
 
+HOBBY = Path(__file__).parents[2] / "specs/hobby.yaml"
 PSQL = "/usr/lib/postgresql/17/bin/psql --no-psqlrc -qAtX -v ON_ERROR_STOP=1"
 ADMIN = f"{PSQL} -h /run/postgresql -U postgres"
 CONSOLE = f"{PSQL} -h /run/pgbouncer -p 6432 -U pgbouncer pgbouncer"
@@ -138,6 +144,23 @@ def test_a_paused_pooler_keeps_its_clients_while_postgres_restarts(primary: Mach
     console(primary, "RESUME")
     primary.run("while ! grep -q done /run/held; do sleep 0.05; done")
     assert primary.run("cat /run/held").stdout == "42\ndone\n"
+
+
+@pytest.mark.parametrize(
+    ("pooling", "lent_again"), [("none", False), ("session", True), ("transaction", True)]
+)
+def test_pooling_lends_as_documented(primary: Machine, pooling: Pooling, lent_again: bool) -> None:
+    """One client after another, alone: the same connection to Postgres, or each its own."""
+    plan = resolve(read(HOBBY), None, ()).image
+    assert plan.postgres
+    plan = replace(plan, postgres=replace(plan.postgres, pooling=pooling))
+    files = {file.path: file.content for file in postgres.part(plan).files}
+    primary.run("systemctl stop bakehouse-watch bakehouse-app@guestbook")
+    primary.run("cat >/etc/pgbouncer/pgbouncer.ini", stdin=files["/etc/pgbouncer/pgbouncer.ini"])
+    primary.run("systemctl restart pgbouncer")
+    served = [ask(primary, "SELECT pg_backend_pid();") for _ in range(3)]
+    assert (len(set(served)) == 1) is lent_again
+    primary.run("systemctl start bakehouse-watch bakehouse-app@guestbook")
 
 
 def test_killed_in_the_middle_and_run_again(primary: Machine) -> None:

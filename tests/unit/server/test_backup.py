@@ -51,13 +51,6 @@ def test_prune_keeps_to_its_own_archives() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("code", "good"), [(0, True), (1, True), (2, False), (13, False), (100, True), (128, False)]
-)
-def test_a_warning_is_no_failure(code: int, good: bool) -> None:
-    assert backup.is_success(code) is good
-
-
 def test_without_a_passphrase_nothing_is_written_in_the_clear(places: Path) -> None:
     (places / "borg_passphrase").write_text("\n")
     with pytest.raises(ProgramError, match="no passphrase"):
