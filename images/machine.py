@@ -135,9 +135,14 @@ class Machine:
         return ssh.attempt(self.door, "true", timeout=30).code == 0
 
     def settle(self, timeout: float = 120) -> str:
-        """Wait until every unit has started; `running`, or `degraded` when one failed."""
-        command = "systemctl is-system-running --wait"
-        return self.run(command, timeout=timeout, check=False).stdout.strip()
+        """Wait until no unit is starting any more; `running`, `degraded` when one failed.
+
+        `starting` when `timeout` seconds were not enough.
+        """
+        words = (
+            f"timeout {timeout:g} systemctl is-system-running --wait || systemctl is-system-running"
+        )
+        return self.run(words, timeout=timeout + 30, check=False).stdout.splitlines()[-1]
 
     def reboot(self) -> None:
         """Reboot in order, and wait for SSH."""
