@@ -8,6 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def printable(text: str) -> str:
+    """`text` with escapes for what would move a terminal's cursor or cannot be encoded."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
     """A position in a spec file; `line` and `column` count from 1."""
@@ -35,7 +42,7 @@ class Problem:
             if self.path
             else (f"{self.place}: {self.message}")
         )
-        return f"{head}; {self.hint}" if self.hint else head
+        return printable(f"{head}; {self.hint}" if self.hint else head)
 
     def as_data(self) -> dict[str, str | int]:
         """The same as plain data, for `--json`."""

@@ -99,6 +99,22 @@ def _fields(blob: bytes) -> list[bytes] | None:
     return fields
 
 
+SNAPSHOT_FIELDS: Final = ("archive", "date", "path", "sha256")
+"""What a snapshot URL pattern may hold: the archive's name in the lock, the date of the lock's
+archive state (`20260131T120000Z`), the package's path below the archive, its digest."""
+
+
+def _snapshot(value: str) -> Fault | None:
+    fields = re.findall(r"[{]([^{}]*)[}]", value)
+    unknown = [field for field in fields if field not in SNAPSHOT_FIELDS]
+    if unknown:
+        known = ", ".join(f"{{{field}}}" for field in SNAPSHOT_FIELDS)
+        return Fault(f"has the unknown field {{{unknown[0]}}}", f"the fields are {known}")
+    if not {"path", "sha256"} & set(fields):
+        return Fault("would be the same URL for every package", "put {path} or {sha256} into it")
+    return None
+
+
 _PUB: Final = "paste the one line of your .pub file, for example ~/.ssh/id_ed25519.pub"
 
 
@@ -203,6 +219,12 @@ EMAIL = Kind(
 URL = Kind(
     "an http or https URL", rf"https?://{_HOST}{_URL_REST}", "for example https://example.org/"
 )
+SNAPSHOT = Kind(
+    "an http or https URL with fields in braces",
+    rf"https?://{_HOST}(?::[0-9]{{1,5}})?/(?:[^\s\"'`{{}}<>\\^|]|[{{][a-z0-9]+[}}])*",
+    "for example https://snapshot.example.org/{archive}/{date}/{path}",
+    _snapshot,
+)
 NETWORK = Kind("a network in CIDR notation", check=_network)
 SUBNET = Kind("a private IPv4 network of /16 or larger", check=_private_network)
 CALENDAR = Kind(
@@ -222,18 +244,18 @@ VARIABLE = Kind(
 )
 VALUE = Kind("text without NUL bytes", r"[^\x00]*", check=_no_secret)
 LINE = Kind(
-    "one line of text", r"[^\x00-\x1f\x7f]*", "leave out line breaks and control characters"
+    "one line of text", r"[^\x00-\x1f\x7f-\x9f]*", "leave out line breaks and control characters"
 )
 WORD = Kind("a word without NUL bytes, not empty", r"[^\x00]+")
 ABSOLUTE = Kind(
     "an absolute path without '.', '..' or ':' in it",
-    r"(?:/(?!\.{1,2}(?:/|$))[^\x00-\x1f\x7f/:]+)+",
+    r"(?:/(?!\.{1,2}(?:/|$))[^\x00-\x1f\x7f-\x9f/:]+)+",
     "for example /data/uploads",
 )
-PATTERN = Kind("a pattern as `borg help patterns` describes", r"[^\x00-\x1f\x7f]+")
+PATTERN = Kind("a pattern as `borg help patterns` describes", r"[^\x00-\x1f\x7f-\x9f]+")
 RELATIVE = Kind(
     "a path relative to the file that names it",
-    r"(?!/|~)[^\x00-\x1f\x7f]+",
+    r"(?!/|~)[^\x00-\x1f\x7f-\x9f]+",
     "absolute paths would mean something else on another machine",
 )
 SYSCTL = Kind("a sysctl key", r"[a-z0-9_-]+(?:[./][A-Za-z0-9_-]+)+", "for example vm.swappiness")

@@ -29,6 +29,7 @@ _NULL: Final = {"", "~", "null", "Null", "NULL"}
 _TRUE: Final = {"true", "True", "TRUE"}
 _FALSE: Final = {"false", "False", "FALSE"}
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,300}")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _TEXT_TAG: Final = "tag:yaml.org,2002:str"
 
 Value = dict[str, "Node"] | list["Node"] | str | int | bool | None
@@ -215,6 +216,8 @@ class _Builder:
     def _scalar(self, event: Any, place: Place) -> None:
         tag = self._tag(event, place)
         text: str = event.value
+        if _SURROGATE.search(text):
+            self._wrong(place, "holds half of a surrogate pair", "write the character itself")
         plain = not event.style and tag not in ("!", _TEXT_TAG)
         node = Node(_resolve(text) if plain else text, place, text, _TAGS.get(tag, Priority.NORMAL))
         if event.anchor:

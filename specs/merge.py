@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from specs import kinds
-from specs.errors import Place, Problem, SpecError, UsageError
+from specs.errors import Place, Problem, SpecError, UsageError, printable
 from specs.load import Node, Priority, fail, load
 
 MAX_FILES: Final = 200
@@ -202,5 +202,5 @@ def describe(node: Node) -> str:
 
 def quote(text: str) -> str:
     """Text in quotes on one line, shortened to what helps to find it."""
-    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:60])
+    shown = printable(text[:60])
     return f'"{shown}…"' if len(text) > 60 else f'"{shown}"'

@@ -35,7 +35,7 @@ FEW = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-MANY = settings(FEW, max_examples=5000, derandomize=False)
+MANY = settings(FEW, max_examples=2000, derandomize=False)
 
 
 def _answer(folder: Path, content: bytes) -> None:
@@ -45,6 +45,7 @@ def _answer(folder: Path, content: bytes) -> None:
         assert isinstance(read(path), Spec)
     except (SpecError, UsageError) as error:
         assert str(error).strip()
+        assert all(line.isprintable() for line in str(error).splitlines())
         if isinstance(error, SpecError):
             assert all(problem.place.line > 0 for problem in error.problems)
             assert json.dumps([problem.as_data() for problem in error.problems])
@@ -58,6 +59,7 @@ scalars = st.one_of(
     st.floats(),
     st.dates().map(str),
     st.text(),
+    st.sampled_from(["\ud800", "a\x1b[31m", "\u2028", "x\x9b"]),
     st.sampled_from(["", "~", ":80", "1.10", "on", "!force x", "deploy", "guestbook", "/a/../b"]),
 )
 trees = st.recursive(
@@ -131,6 +133,11 @@ INPUTS = {
         lambda tokens: "".join(tokens).encode()
     ),
     "trees": trees.map(_dump),
+    "escaped": shaped({"type": "dict", "schema": SCHEMA}).map(
+        lambda tree: json.dumps(
+            {**tree, "name": "web"} if isinstance(tree, dict) else tree
+        ).encode()
+    ),
     "shaped": shaped({"type": "dict", "schema": SCHEMA}).map(_dump),
     "named": shaped({"type": "dict", "schema": SCHEMA}).map(
         lambda tree: _dump({**tree, "name": "web"} if isinstance(tree, dict) else tree)
