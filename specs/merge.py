@@ -18,7 +18,8 @@ from typing import Final
 
 from specs import kinds
 from specs.errors import Place, Problem, SpecError, UsageError, printable
-from specs.load import Node, Priority, fail, load
+from specs.load import load
+from specs.node import Node, Priority, fail
 
 MAX_FILES: Final = 200
 

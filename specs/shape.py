@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from specs.errors import Place
-from specs.load import Node
+from specs.node import Node
 from specs.rules import Rules
 
 Keys = tuple[str | int, ...]

@@ -18,9 +18,9 @@ from specs.assertions import findings
 from specs.build import build
 from specs.errors import Problem, SpecError
 from specs.kinds import Fault
-from specs.load import Node
 from specs.merge import describe, quote
 from specs.model import Spec
+from specs.node import Node
 from specs.rules import Rules, inline
 from specs.schema import SCHEMA
 from specs.shape import dotted, find, key_place, place, plain

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from specs.errors import Place, SpecError
-from specs.load import MAX_BYTES, Node, Priority, load, parse
+from specs.load import MAX_BYTES, load, parse
+from specs.node import Node, Priority
 
 
 def _values(node: Node) -> object:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specs.errors import SpecError, UsageError
-from specs.load import Node, parse
+from specs.load import parse
 from specs.merge import MAX_FILES, Source, merge, read_tree
+from specs.node import Node
 
 
 def _plain(node: Node) -> object:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from specs.load import Node, parse
+from specs.load import parse
 from specs.merge import Source, merge, read_tree
+from specs.node import Node
 from specs.reference import FILES, json_schema, page, sample
 from specs.rules import inline
 from specs.validate import validate
