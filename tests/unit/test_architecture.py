@@ -12,8 +12,6 @@ ORDER = ("specs", "cloudinit", "images", "tasks")
 """Each may import itself and what stands before it."""
 
 SERVER = ROOT / "images/server"
-PROGRAMS = ("specs/guestbook", "images/server")
-"""Programs for servers and containers: theirs are no imports of ours."""
 
 
 def _modules() -> list[Path]:
@@ -23,7 +21,13 @@ def _modules() -> list[Path]:
     return [path for path in found if path.exists()]
 
 
-OURS = [path for path in _modules() if not path.relative_to(ROOT).as_posix().startswith(PROGRAMS)]
+def _for_others(path: Path) -> bool:
+    """Whether it is a program for servers, or of an example's containers."""
+    example = path.is_relative_to(ROOT / "specs") and path.parent != ROOT / "specs"
+    return example or path.is_relative_to(SERVER)
+
+
+OURS = [path for path in _modules() if not _for_others(path)]
 
 
 def _imports(path: Path) -> set[str]:
