@@ -1,0 +1,1 @@
+"""Small services, each a module: `python3 -m services.links`. They share one image layer."""
