@@ -19,6 +19,7 @@ import pytest
 
 from images import rootfs
 from images.disk import Disk, chunks, gpt, pack
+from images.disk.tools import use
 from images.mounts import overlay
 from images.run import run
 from specs.errors import BakehouseError
@@ -294,16 +295,10 @@ def test_partitions_and_loaders(layers: list[Path], tools: Path, tmp_path: Path)
     assert struct.unpack_from("<Q", sector, 0x5C) == (bios.offset // 512,)
     assert sector[-2:] == b"\x55\xaa" and b"GRUB" in sector
     assert struct.unpack_from("<Q", core, 500) == (bios.offset // 512 + 1,)
-    with (tmp_path / "esp").open("wb") as copy, disk.path.open("rb") as raw:
-        raw.seek(esp.offset)
-        copy.write(raw.read(esp.size))
-    with_loop = tmp_path / "efi"
-    with_loop.mkdir()
-    run(["mount", "-t", "vfat", "-o", "ro,loop", str(tmp_path / "esp"), str(with_loop)])
-    try:
-        loader = (with_loop / "EFI/BOOT/BOOTX64.EFI").read_bytes()
-    finally:
-        run(["umount", str(with_loop)])
+    inside = f"/mnt/work/{disk.path.name}@@{esp.offset}"
+    argv = ["mcopy", "-i", inside, "::/EFI/BOOT/BOOTX64.EFI", "/mnt/work/loader"]
+    use(tools, argv, binds={"work": tmp_path}, epoch=EPOCH)
+    loader = (tmp_path / "loader").read_bytes()
     assert loader[:2] == b"MZ" and disk.root_uuid.encode() in loader
 
 
