@@ -155,7 +155,7 @@ def folder_digest(folder: Path) -> str:
     BakehouseError for a link that leads out of the folder, a device, a pipe or a socket.
     """
     digest = hashlib.sha256()
-    for name, path in _walk(folder):
+    for name, path in contents(folder):
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
             entry = ("link", name, _link(folder, path))
@@ -169,15 +169,19 @@ def folder_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Everything below `folder` but `LEFT_OUT`, sorted by the path within."""
+def travels(name: str) -> bool:
+    """Whether a file or folder of this name is content, not what a working copy gathers."""
+    return name not in LEFT_OUT and not name.endswith(".pyc")
+
+
+def contents(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Everything below `folder` that travels, as (path within, path), sorted by the path within."""
     found = []
     for here, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in LEFT_OUT]
-        for name in (*folders, *files):
+        folders[:] = [name for name in folders if travels(name)]
+        for name in (*folders, *filter(travels, files)):
             path = Path(here, name)
-            if name not in LEFT_OUT and not name.endswith(".pyc"):
-                found.append((path.relative_to(folder).as_posix(), path))
+            found.append((path.relative_to(folder).as_posix(), path))
     return iter(sorted(found))
 
 

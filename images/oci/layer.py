@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from specs.errors import BakehouseError
+from specs.facts import travels
 
 MEDIA_TYPE: Final = "application/vnd.oci.image.layer.v1.tar"
 NONROOT: Final = 65532
@@ -60,16 +61,6 @@ DROPPED: Final = (
     "var/tmp/*",
 )
 """What packages leave in a tree and a container never needs, must not know, or cannot repeat."""
-
-LEFT_OUT: Final = (
-    ".git",
-    "__pycache__",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".DS_Store",
-)
-"""Names that a working copy collects and that are no part of an app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +134,7 @@ def _dropped(parts: list[str]) -> bool:
 
 
 def _of_folder(path: str, info: tarfile.TarInfo, epoch: int) -> tarfile.TarInfo | None:
-    if path.endswith(".pyc") or any(part in LEFT_OUT for part in path.split("/")):
+    if not all(travels(part) for part in path.split("/")):
         return None
     info.uid = info.gid = 0
     info.mtime = epoch

@@ -14,6 +14,8 @@ from images.oci.fetch import fetch_image, import_archive
 from images.ovens import layers
 from images.ovens.job import Job
 from images.recipe import source_digest
+from specs.errors import BakehouseError
+from specs.facts import contents, folder_digest
 from specs.model import App
 from specs.plan import Payload
 
@@ -33,7 +35,7 @@ def assemble(job: Job) -> dict[str, Path]:
             elif wanted.name == "server":
                 payload.copy_server(draft)
             else:
-                _copy(job.recipe.sources[wanted.sha256], draft)
+                _copy(job.recipe.sources[wanted.sha256], draft, wanted)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.sync()  # trusted by its name from now on
             draft.rename(target)
@@ -65,11 +67,23 @@ def _app(job: Job, app: App, wanted: Payload, out: Path) -> None:
         build_app(app, packages=packages, folder=source, tag=tag, epoch=job.lock.epoch, out=out)
 
 
-def _copy(source: Path, to: Path) -> None:
-    """A file or a folder, with plain modes: whose umask it was made under must not show."""
+def _copy(source: Path, to: Path, wanted: Payload) -> None:
+    """A file, or what of a folder travels, with plain modes: its umask must not show.
+
+    Raises BakehouseError when it changed since the plan read it: the id would lie.
+    """
     if source.is_file():
         shutil.copyfile(source, to / source.name)
-    else:
-        shutil.copytree(source, to, dirs_exist_ok=True, copy_function=shutil.copyfile)
-    for path in to.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+        (to / source.name).chmod(0o644)
+        return
+    for name, path in contents(source):
+        target = to / name
+        if path.is_symlink():
+            target.symlink_to(path.readlink())
+        elif path.is_dir():
+            target.mkdir()
+        else:
+            shutil.copyfile(path, target)
+            target.chmod(0o755 if path.stat().st_mode & 0o111 else 0o644)
+    if folder_digest(to) != wanted.sha256:
+        raise BakehouseError(f"{source} changed while it was copied", "run the build again")
