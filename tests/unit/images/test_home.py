@@ -27,7 +27,8 @@ def test_write_whole_replaces_and_leaves_no_draft(tmp_path: Path) -> None:
 
 
 def test_the_lock_names_its_holder_to_who_waits(tmp_path: Path) -> None:
-    home, told = Home(tmp_path), []
+    home = Home(tmp_path)
+    told: list[str] = []
     with build_lock(home, "build-image web", told.append):
         holder = json.loads((tmp_path / "build.lock").read_text())
         assert holder["purpose"] == "build-image web"
