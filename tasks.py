@@ -6,6 +6,7 @@ What a verb needs is imported when it runs: `invoke validate` must not wait for 
 
 from __future__ import annotations
 
+import errno
 import functools
 import json as jsonlib
 import sys
@@ -50,6 +51,10 @@ def verb(*words: str, **more: str) -> Callable[[Callable[P, None]], Any]:
                 sys.exit(130)
             except BrokenPipeError:
                 sys.stderr.close()
+                sys.exit(1)
+            except OSError as error:
+                hint = "free some space" if error.errno == errno.ENOSPC else "see the file's rights"
+                print(f"error: {error}\n  hint: {hint}", file=sys.stderr)
                 sys.exit(1)
 
         help_ = {word: HELP[word] for word in words} | more
@@ -159,33 +164,53 @@ def render(_: Context, spec: str = SPEC, out: str = "rendered") -> None:
         print(folder / name)
 
 
-@verb("spec", "store")
-def lock(_: Context, spec: str = SPEC, store: str = "") -> None:
-    """Make the lock of a spec that has none; `invoke update` renews one."""
+@verb("spec", "store", "json")
+def lock(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> None:
+    """Make the lock of a spec, or bring it in line with the spec; what can stay stays."""
     from images.recipe import read_lock
+    from specs import coverage
     from specs.lock import lock_path
+    from specs.read import read
 
-    if read_lock(Path(spec)) is not None:
-        print(f"{lock_path(Path(spec))} exists; `invoke update` renews it")
+    path = Path(spec)
+    old = read_lock(path)
+    if old and not list(coverage.differences(read(path), path.parent, old)):
+        data = {"ok": True, "changed": False, "changes": []}
+        _emit(json, data, f"{lock_path(path)} is of this spec; `invoke update` renews it")
         return
-    _renew(spec, store)
+    _renew(spec, store, json, None)
 
 
-@verb("spec", "store")
-def update(_: Context, spec: str = SPEC, store: str = "") -> None:
+@verb(
+    "spec",
+    "store",
+    "json",
+    only="`security`: new versions from security suites only; or a package: it and what it needs",
+)
+def update(
+    _: Context, spec: str = SPEC, only: str = "", store: str = "", json: bool = False
+) -> None:
     """Renew the lock of a spec from the archives' present state."""
-    _renew(spec, store)
+    _renew(spec, store, json, only)
 
 
-def _renew(spec: str, store: str) -> None:
+def _renew(spec: str, store: str, json: bool, only: str | None) -> None:
+    """`only` None means: as locked, but for what the spec wants anew."""
+    from images.archive import AS_LOCKED, parse_scope
     from images.build import lock_again
     from images.home import find_home
     from images.progress import Progress
+    from images.recipe import read_lock
     from specs.read import read
 
-    model = read(Path(spec))
+    model, old = read(Path(spec)), read_lock(Path(spec))
+    locked = [package.name for package in old.packages()] if old else []
+    how_far = AS_LOCKED if only is None else parse_scope(only, locked)
     _alone("reading the archives")
-    lock_again(model, Path(spec), find_home(store), Progress())
+    renewed = lock_again(model, Path(spec), find_home(store), Progress(), how_far)
+    lines = renewed.lines()
+    data = {"ok": True, "changed": renewed.new is not renewed.old, "changes": renewed.changes()}
+    _emit(json, data, "\n".join(lines))
 
 
 @verb("spec", "store", "json")

@@ -1,0 +1,204 @@
+"""Builds as a user starts them: found again, killed, two at once, without root, room or network."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images import archive, store
+from images.home import Home, find_home
+from images.recipe import read_lock
+from images.run import Process, Result, run, start
+
+pytestmark = pytest.mark.root
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("packages", "layers", "payloads", "cloud-init", "disk", "verify")
+SPEC = """
+name: {name}
+caddy:
+  sites:
+    ":80":
+      static: site
+      headers:
+        X-Test: {header}
+"""
+
+
+def invoke(*words: str) -> list[str]:
+    return [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *words]
+
+
+def build(spec: Path, *words: str) -> Result:
+    return run(invoke("build-image", "--spec", str(spec), *words), cwd=ROOT, check=False)
+
+
+def last(result: Result) -> dict[str, Any]:
+    assert result.code == 0, result.stdout + result.stderr
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture
+def home() -> Home:
+    """The home that all tests share, for its packages and layers."""
+    return find_home()
+
+
+@pytest.fixture
+def spec(tmp_path: Path, home: Home) -> Iterator[Path]:
+    """A small server of its own name; what it left in the home is taken away."""
+    name = f"t{os.getpid()}-{time.monotonic_ns() % 10**6}"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/index.html").write_text("<h1>hello</h1>")
+    file = tmp_path / "server.yaml"
+    file.write_text(SPEC.format(name=name, header="one"))
+    yield file
+    images = {generation.image for generation in store.generations(home, name)}
+    run(["rm", "-rf", str(home.generations / name), *(str(home.images / i) for i in images)])
+
+
+def leftovers(home: Home) -> list[str]:
+    """Mounts, networks and containers that nobody alive holds."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    found = [line for line in mounts if str(home.root) in line or "/bakehouse-lab/" in line]
+    found += [line for line in run(["ip", "netns", "list"]).stdout.splitlines() if "bh-" in line]
+    processes = run(["ps", "-eo", "pid,args"]).stdout.splitlines()
+    found += [line for line in processes if "systemd-nspawn" in line and str(home.root) in line]
+    return found
+
+
+def started(spec: Path, log: Path) -> Process:
+    return start(invoke("build-image", "--spec", str(spec)), output=log, cwd=ROOT)
+
+
+def await_line(log: Path, text: str, process: Process) -> None:
+    while text not in log.read_text():
+        assert process.alive(), log.read_text()
+        time.sleep(0.02)
+
+
+def test_an_image_is_baked_proven_found_and_compared(spec: Path, home: Home) -> None:
+    first = last(build(spec, "--json"))
+    assert first["cached"] is False and first["generation"] == 1
+    assert Path(first["path"]).stat().st_size > 10**9
+    assert store.report(home, first["image"])["passed"] is True
+    again = last(build(spec, "--json"))
+    assert again["cached"] is True
+    assert (again["image"], again["digest"]) == (first["image"], first["digest"])
+
+    spec.write_text(spec.read_text().replace("one", "two"))
+    damaged = archive.cached(home, read_lock(spec).image_packages()[0])  # type: ignore[union-attr]
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    changed = last(build(spec, "--json"))
+    assert damaged.read_bytes() == content
+    assert changed["generation"] == 2 and changed["image"] != first["image"]
+    words = ["diff", first["image"], changed["image"]]
+    difference = run(invoke(*words), cwd=ROOT).stdout
+    assert "~ file /etc/caddy/Caddyfile" in difference
+    assert [line for line in difference.splitlines() if "X-Test" in line]
+    assert leftovers(home) == []
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        stage if stage in ("cloud-init", "verify") else pytest.param(stage, marks=pytest.mark.full)
+        for stage in STAGES
+    ],
+)
+def test_a_killed_build_leaves_nothing_and_the_next_one_works(
+    spec: Path, home: Home, tmp_path: Path, stage: str
+) -> None:
+    spec.write_text(spec.read_text().replace("caddy:", "system: {packages: [tree]}\ncaddy:"))
+    log = tmp_path / "log"
+    process = started(spec, log)
+    await_line(log, f"{stage} ...", process)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.stop()
+    time.sleep(0.5)  # the kernel takes a process namespace down after its first process is gone
+    assert leftovers(home) == []
+    name = spec.read_text().split()[1]
+    assert list(store.generations(home, name)) == []
+    assert last(build(spec, "--json"))["generation"] == 1
+    assert leftovers(home) == []
+
+
+def test_of_two_builds_one_waits_and_says_for_whom(spec: Path, tmp_path: Path) -> None:
+    logs = (tmp_path / "log1", tmp_path / "log2")
+    one = started(spec, logs[0])
+    await_line(logs[0], "packages ...", one)
+    two = started(spec, logs[1])
+    await_line(logs[1], "waiting for another build: build-image", two)
+    while one.alive() or two.alive():
+        time.sleep(0.2)
+    assert (one.stop(), two.stop()) == (0, 0), logs[0].read_text() + logs[1].read_text()
+    assert "is baked and proven: generation 1" in logs[0].read_text()
+    assert "exists: generation 1" in logs[1].read_text()
+
+
+def test_without_root_a_build_says_so_and_a_plan_works(spec: Path) -> None:
+    # In a user namespace without a map, nobody is root.
+    refused = run(["unshare", "--user", *invoke("build-image", "--spec", str(spec))], check=False)
+    assert (refused.code, refused.stderr) == (
+        1,
+        "error: baking an image needs root\n  hint: run it with sudo, or as root\n",
+    )
+    shown = run(["unshare", "--user", *invoke("plan", "--spec", str(spec))], cwd=ROOT)
+    assert "no lock yet" in shown.stdout
+
+
+def test_without_room_nothing_is_begun(spec: Path, tmp_path: Path) -> None:
+    at = tmp_path / "small"
+    at.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(at)])
+    try:
+        done = build(spec, "--store", str(at))
+        assert done.code == 1
+        assert "a bake needs 6.0 GB" in done.stderr and "BAKEHOUSE_HOME" in done.stderr
+    finally:
+        run(["umount", str(at)])
+
+
+@pytest.mark.full
+def test_a_disk_that_fills_up_fails_the_build_and_publishes_nothing(
+    spec: Path, tmp_path: Path
+) -> None:
+    at, log = tmp_path / "small", tmp_path / "log"
+    at.mkdir()
+    run(["mount", "-t", "tmpfs", "-o", "size=7g", "tmpfs", str(at)])
+    try:
+        words = invoke("build-image", "--spec", str(spec), "--store", str(at))
+        process = start(words, output=log, cwd=ROOT)
+        await_line(log, "layers ...", process)
+        free = os.statvfs(at).f_bavail * os.statvfs(at).f_frsize
+        run(["fallocate", "-l", str(free - 50_000_000), str(at / "ballast")])
+        while process.alive():
+            time.sleep(0.2)
+        assert process.stop() == 1
+        assert "No space left on device" in log.read_text()
+        assert list(store.generations(Home(at))) == []
+        (at / "ballast").unlink()
+        assert last(build(spec, "--store", str(at), "--json"))["generation"] == 1
+    finally:
+        run(["umount", str(at)])
+
+
+def test_without_a_network_the_lock_is_refused_with_the_next_step(
+    spec: Path, tmp_path: Path
+) -> None:
+    words = invoke("build-image", "--spec", str(spec), "--store", str(tmp_path / "home"))
+    done = run(["unshare", "--net", *words], cwd=ROOT, check=False)
+    assert done.code == 1
+    assert "check the network" in done.stderr
+    assert not (tmp_path / "server.lock").exists()
