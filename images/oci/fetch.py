@@ -40,9 +40,10 @@ EXPORT_AGAIN: Final = "export it again, with `docker save` or `skopeo copy … o
 
 
 def fetch_command(image: str, out: Path, *, insecure: bool = False) -> list[str]:
-    """Copy `image` (`name@sha256:…`) from its registry into the OCI archive `out`.
+    """Copy `image` (`name@sha256:…`) from its registry into the folder `out`, nothing changed.
 
-    skopeo checks the manifest against the digest. `insecure` speaks plain HTTP, for tests.
+    skopeo checks the manifest against the digest, and for an image of several platforms takes the
+    one for linux/amd64. `insecure` speaks plain HTTP, for tests.
     """
     return [
         "skopeo",
@@ -52,17 +53,32 @@ def fetch_command(image: str, out: Path, *, insecure: bool = False) -> list[str]
         "--override-arch=amd64",
         *(["--src-tls-verify=false"] if insecure else []),
         f"docker://{image}",
-        f"oci-archive:{out}",
+        f"dir:{out}",
     ]
 
 
 def fetch_image(app: App, *, tag: str, out: Path, insecure: bool = False) -> None:
-    """Fetch `app.image` and write it into the image folder `out`, named `tag`."""
+    """Fetch `app.image` and write it into the image folder `out`, named `tag`.
+
+    Raises CommandError when the registry does not give it or gives another content, BakehouseError
+    when what it gives is no image of the kind that Docker runs.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".fetch-") as scratch:
-        archive = Path(scratch, "image.tar")
-        run(fetch_command(app.image, archive, insecure=insecure))
-        import_archive(app, archive=archive, tag=tag, out=out)
+        run(fetch_command(app.image, Path(scratch), insecure=insecure))
+        content = Path(scratch, "manifest.json").read_bytes()
+        manifest = json.loads(content)
+        if "config" not in manifest or "layers" not in manifest:
+            raise BakehouseError(
+                f"{app.image} is in a format that registries gave up (schema 1)",
+                "push it again with a current tool, and name the new digest",
+            )
+        for inner in (manifest["config"], *manifest["layers"]):
+            digest = str(inner["digest"]).removeprefix("sha256:")
+            with Path(scratch, digest).open("rb") as file:
+                put_stream(out, chunks_of(file), str(inner["mediaType"]), digest)
+        kind = str(manifest.get("mediaType", MANIFEST_TYPE))
+        put_index(out, app.name, tag, put_bytes(out, content, kind))
 
 
 def import_archive(app: App, *, archive: Path, tag: str, out: Path) -> None:

@@ -285,7 +285,7 @@ def test_import_says_that_a_file_is_no_tar(tmp_path: Path) -> None:
 
 def test_fetch_asks_for_the_digest_and_trusts_plain_http_only_when_told() -> None:
     image = f"registry.example.org/shop@sha256:{'0' * 64}"
-    command = fetch_command(image, Path("/tmp/x.tar"))
-    assert command[-2:] == [f"docker://{image}", "oci-archive:/tmp/x.tar"]
+    command = fetch_command(image, Path("/tmp/x"))
+    assert command[-2:] == [f"docker://{image}", "dir:/tmp/x"]
     assert "--src-tls-verify=false" not in command
     assert "--src-tls-verify=false" in fetch_command(image, Path("x"), insecure=True)
