@@ -154,7 +154,8 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 """
 
 EXTENSION_SQL: Final = r"""
-SELECT format('CREATE EXTENSION %I CASCADE', :'extension')
+SELECT 'SET search_path TO public', format('CREATE EXTENSION %I CASCADE', :'extension'),
+  'RESET search_path'
 WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = :'extension') \gexec
 """
 

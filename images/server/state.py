@@ -54,13 +54,19 @@ def binary(version: int, name: str) -> str:
 def psql(version: int, sql: str, database: str = "postgres") -> str:
     """Run SQL as the administrator and return what it prints, a row per line, `|` between.
 
-    The script goes through standard input, never on a command line. Raises ProgramError with the
-    first error.
+    The script goes through standard input, never on a command line. The search path is empty, so
+    that no function which an app put into its own database is called with our rights
+    (CVE-2018-1058). Raises ProgramError with the first error.
     """
     command = [binary(version, "psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]
     command += ["--set=ON_ERROR_STOP=1", f"--host={SOCKETS}", "--username=postgres"]
     done = subprocess.run(
-        [*command, f"--dbname={database}"], input=sql, capture_output=True, text=True, check=False
+        [*command, f"--dbname={database}"],
+        input=sql,
+        env={**os.environ, "PGOPTIONS": "-c search_path="},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise ProgramError(f"Postgres refused: {done.stderr.strip()}")
