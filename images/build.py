@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from images import archive, store, stored_plan, verify
+from images.archive import EVERYTHING, Scope
 from images.home import Home, build_lock, need_space, write_whole
 from images.ovens import local
 from images.progress import Progress
 from images.recipe import Recipe, prepare, read_lock
 from images.verify import Kind, Report
+from specs import coverage
 from specs.errors import BakehouseError
-from specs.lock import Lock, dump, lock_path
+from specs.lock import Lock, changes, dump, lock_path
 from specs.model import Spec
 
 ROOM: int = 6_000_000_000
@@ -55,7 +57,7 @@ def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
     started = time.monotonic()
     with build_lock(home, f"build-image {spec.name}", progress.note):
         clear_work(home)
-        lock = read_lock(spec_file) or renew_lock(spec, spec_file, home, progress)
+        lock = _lock_of(spec, spec_file, home, progress)
         recipe = prepare(spec, spec_file, lock)
         image = store.find(home, recipe.id)
         cached = image is not None
@@ -84,23 +86,65 @@ def prove(image: store.Image, home: Home, kind: Kind, progress: Progress) -> Rep
     return report
 
 
-def renew_lock(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
-    """Ask the archives, and write the lock beside the spec."""
-    path = lock_path(spec_file)
-    with progress.stage("lock"):
-        lock = archive.make_lock(spec, read_lock(spec_file), home.work, progress.say)
-        write_whole(path, dump(lock))
-    progress.note(
-        f"wrote {path.name}: {len(lock.image_packages())} packages; keep it with the spec"
-    )
+def _lock_of(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
+    """The lock beside the spec, made when there is none.
+
+    Raises BakehouseError when it was made for what the spec no longer says.
+    """
+    lock = read_lock(spec_file)
+    if lock is None:
+        renewed = renew_lock(spec, spec_file, home, progress)
+        progress.note(f"wrote {renewed.path}: {len(renewed.new.packages())} packages")
+        return renewed.new
+    stale = list(coverage.differences(spec, spec_file.parent, lock))
+    if stale:
+        raise BakehouseError(
+            f"{lock_path(spec_file)} is not of this spec any more: {'; '.join(stale)}",
+            "run `invoke lock`: it adds what is missing and leaves the rest as it is",
+        )
     return lock
 
 
-def lock_again(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A lock before (None when there was none) and after; the same object when nothing changed."""
+
+    old: Lock | None
+    new: Lock
+    path: Path
+
+    def changes(self) -> list[str]:
+        """What changed, a line for each."""
+        return list(changes(self.old, self.new))
+
+    def lines(self) -> list[str]:
+        """What changed, for a person; a first lock is all new, so only its size is told."""
+        if self.new is self.old:
+            return [f"{self.path}: no change"]
+        wrote = f"wrote {self.path}: {len(self.new.packages())} packages"
+        return [*self.changes(), wrote] if self.old else [wrote]
+
+
+def renew_lock(
+    spec: Spec, spec_file: Path, home: Home, progress: Progress, how_far: Scope = EVERYTHING
+) -> Renewed:
+    """Ask the archives, and write the lock beside the spec when it changes."""
+    path = lock_path(spec_file)
+    with progress.stage("lock"):
+        old = read_lock(spec_file)
+        new = archive.make_lock(spec, spec_file.parent, old, home, progress.say, how_far=how_far)
+        if new is not old:
+            write_whole(path, dump(new))
+    return Renewed(old, new, path)
+
+
+def lock_again(
+    spec: Spec, spec_file: Path, home: Home, progress: Progress, how_far: Scope = EVERYTHING
+) -> Renewed:
     """Renew the lock of a spec, on its own. Raises BakehouseError when it cannot be."""
     with build_lock(home, f"lock {spec.name}", progress.note):
         clear_work(home)
-        return renew_lock(spec, spec_file, home, progress)
+        return renew_lock(spec, spec_file, home, progress, how_far)
 
 
 def clear_work(home: Home) -> None:

@@ -6,8 +6,8 @@ This module only reads and writes the form; `images.archive` asks the archives.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,14 @@ class LockedPackage:
     size: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Index:
+    """One suite's signed index: its own date (`2026-01-31T12:00:00Z`), and its content's digest."""
+
+    date: str
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True)
 class Lock:
     """All that a build may use.
@@ -36,21 +44,29 @@ class Lock:
     `sets` maps a layer's name to the packages it adds to the layers before it, in this order:
     `base`, `services`, `extra`; further `tools`, and `app:<name>` for each built app, which stand
     alone. `epoch` is seconds since 1970 of the newest index: the clock of every file in the image.
-    `indexes` maps each index's name to its sha256. `uids` gives accounts that packages or the
-    spec make their number (group of the same number).
+    `indexes` maps `<archive> <suite>` to its index. `uids` gives accounts that packages or the
+    spec make their number (group of the same number). `wanted` are the names that were resolved,
+    by layer, and `images` the digests of the apps' container images: a lock is of a spec only
+    while they are the spec's own (`specs.coverage`).
     """
 
     epoch: int
     release: str
     architecture: str
     sets: Mapping[str, tuple[LockedPackage, ...]]
-    indexes: Mapping[str, str]
+    indexes: Mapping[str, Index]
     uids: Mapping[str, int]
+    wanted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
 
     def image_packages(self) -> tuple[LockedPackage, ...]:
         """Every package in the image itself, sorted by name."""
         layers = ("base", "services", "extra")
         return tuple(sorted(p for layer in layers for p in self.sets.get(layer, ())))
+
+    def packages(self) -> tuple[LockedPackage, ...]:
+        """Every package that a build needs, sorted by name, each once."""
+        return tuple(sorted({p for packages in self.sets.values() for p in packages}))
 
 
 def lock_path(spec_file: Path) -> Path:
@@ -59,9 +75,30 @@ def lock_path(spec_file: Path) -> Path:
 
 
 def dump(lock: Lock) -> str:
-    """JSON with sorted keys, a line for each value: a small change is a small diff."""
-    data = {"format": FORMAT, **asdict(lock)}
-    return json.dumps(data, indent=1, sort_keys=True) + "\n"
+    """JSON in a stable order, a line for each package, index, account and image.
+
+    So a diff has one line for each thing that changed, whole.
+    """
+    return _json({"format": FORMAT, **asdict(lock)}, "") + "\n"
+
+
+def _json(value: Any, margin: str) -> str:
+    """Containers over several lines, but for the innermost of the second level and below."""
+    inner = f"{margin} "
+    if not isinstance(value, dict | list | tuple) or not value or not _opened(value, margin):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        lines = [f"{json.dumps(key)}: {_json(value[key], inner)}" for key in sorted(value)]
+    else:
+        lines = [_json(item, inner) for item in value]
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    body = ",\n".join(f"{inner}{line}" for line in lines)
+    return f"{first}\n{body}\n{margin}{last}"
+
+
+def _opened(value: Any, margin: str) -> bool:
+    items = value.values() if isinstance(value, dict) else value
+    return len(margin) < 2 or any(isinstance(item, dict | list | tuple) for item in items)
 
 
 def parse(text: str, name: str) -> Lock:
@@ -77,9 +114,32 @@ def parse(text: str, name: str) -> Lock:
             key: tuple(LockedPackage(**package) for package in packages)
             for key, packages in data.pop("sets").items()
         }
-        return Lock(sets=sets, **data)
+        indexes = {key: Index(**index) for key, index in data.pop("indexes").items()}
+        wanted = {key: tuple(names) for key, names in data.pop("wanted", {}).items()}
+        return Lock(sets=sets, indexes=indexes, wanted=wanted, **data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{name}: not a lock of this version of Bakehouse ({error})",
             "delete the file and run the build again to make a new lock",
         ) from error
+
+
+def changes(old: Lock | None, new: Lock) -> Iterator[str]:
+    """What a new lock changes, a line for each package by layer: `~ base: bash 5.1 → 5.2`."""
+    sets = old.sets if old else {}
+    for layer in (*new.sets, *sorted(set(sets) - set(new.sets))):
+        before = {package.name: package for package in sets.get(layer, ())}
+        after = {package.name: package for package in new.sets.get(layer, ())}
+        for name in sorted({*before, *after}):
+            was, now = before.get(name), after.get(name)
+            if was is None and now is not None:
+                yield f"+ {layer}: {name} {now.version}"
+            elif now is None and was is not None:
+                yield f"- {layer}: {name} {was.version}"
+            elif was is not None and now is not None and was.sha256 != now.sha256:
+                same = " (another file of the same version)" if was.version == now.version else ""
+                yield f"~ {layer}: {name} {was.version} → {now.version}{same}"
+    images = old.images if old else {}
+    for app in sorted({*images, *new.images}):
+        if images.get(app) != new.images.get(app):
+            yield f"~ image of {app}: {images.get(app, 'none')} → {new.images.get(app, 'none')}"

@@ -30,7 +30,11 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The operating system itself. An empty `hostname` means the spec's name."""
+    """The operating system itself. An empty `hostname` means the spec's name.
+
+    `mirror` and `security_mirror` stand in for Debian's own archives; `snapshot` is a URL pattern
+    for packages that neither the cache nor the archives have any more (`specs.kinds.SNAPSHOT`).
+    """
 
     distribution: Literal["debian"] = "debian"
     release: Literal["trixie"] = "trixie"
@@ -41,6 +45,8 @@ class System:
     packages: tuple[str, ...] = ()
     sysctl: Mapping[str, str] = field(default_factory=dict)
     mirror: str = ""
+    security_mirror: str = ""
+    snapshot: str = ""
     repositories: tuple[Repository, ...] = ()
 
 

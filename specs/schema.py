@@ -63,9 +63,21 @@ _SYSTEM: Final = section(
         "sysctl": table(kinds.SYSCTL, _LINE, "Kernel settings.", {"vm.swappiness": "10"}),
         "mirror": text(
             kinds.URL,
-            "The archive to lock and fetch packages from; the distribution's default when it is "
-            "not given.",
+            "A mirror to lock and fetch packages from, instead of Debian's own archive. Its "
+            "indexes must bear Debian's signature.",
             example="https://mirror.example.org/debian",
+        ),
+        "security_mirror": text(
+            kinds.URL,
+            "A mirror of the security archive; without it security updates come from Debian's own "
+            "also when there is a `mirror`.",
+            example="https://mirror.example.org/debian-security",
+        ),
+        "snapshot": text(
+            kinds.SNAPSHOT,
+            "Where to fetch locked packages that neither the cache nor the archive has any more: a "
+            "URL with the fields {archive}, {date}, {path} or {sha256}.",
+            example="https://snapshot.example.org/{archive}/{date}/{path}",
         ),
         "repositories": items(_REPOSITORY, "Further apt repositories."),
     },

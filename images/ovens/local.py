@@ -42,8 +42,7 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
         raise BakehouseError(f"{recipe.spec.name} has no lock", "run `invoke lock` first")
     job = Job(recipe, lock, home, progress.say)
     with progress.stage("packages"):
-        wanted = sorted({package for packages in lock.sets.values() for package in packages})
-        archive.fetch(recipe.spec.system, wanted, home, job.say)
+        archive.fetch(recipe.spec.system, lock, home, job.say)
     with progress.stage("layers"):
         tools = layers.standing_alone(job, lock.sets["tools"])
         stack = _stack(job)

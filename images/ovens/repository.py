@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from images.archive import cached
+from images.archive.cache import cached, control
 from images.home import Home
-from images.run import run
 from specs.lock import LockedPackage
 
 
@@ -42,17 +41,7 @@ def _file_name(package: LockedPackage) -> str:
 
 
 def _stanza(home: Home, package: LockedPackage) -> str:
-    """The package's entry in the index; its control fields are kept beside the .deb."""
-    file = cached(home, package)
-    kept = file.with_suffix(".control")
-    if kept.exists():
-        control = kept.read_text(encoding="utf-8")
-    else:
-        control = run(["dpkg-deb", "--field", str(file)]).stdout
-        draft = kept.with_name(f".{kept.name}.{os.getpid()}")
-        draft.write_text(control, encoding="utf-8")
-        draft.replace(kept)
     return (
-        f"{control.rstrip()}\nFilename: ./{_file_name(package)}\n"
+        f"{control(home, package).rstrip()}\nFilename: ./{_file_name(package)}\n"
         f"Size: {package.size}\nSHA256: {package.sha256}\n"
     )

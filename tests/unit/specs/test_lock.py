@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from specs.errors import UsageError
-from specs.lock import Lock, LockedPackage, dump, parse
+from specs.lock import Index, Lock, LockedPackage, changes, dump, parse
 
 BASH = LockedPackage("bash", "5.2", "amd64", "debian", "pool/bash.deb", "a" * 64, 100)
 ZLIB = LockedPackage("zlib1g", "1:1.3", "amd64", "debian", "pool/zlib.deb", "b" * 64, 50)
@@ -14,8 +14,10 @@ LOCK = Lock(
     release="trixie",
     architecture="amd64",
     sets={"base": (ZLIB,), "services": (BASH,), "tools": (BASH,)},
-    indexes={"debian trixie": "c" * 64},
-    uids={"deploy": 1000},
+    indexes={"debian trixie": Index("2026-01-31T12:00:00Z", "c" * 64)},
+    uids={"deploy": 1000, "caddy": 542},
+    wanted={"base": ("zlib1g",), "services": ("bash", "other"), "extra": ()},
+    images={"app": "sha256:" + "d" * 64},
 )
 
 
@@ -24,11 +26,25 @@ def test_a_lock_is_read_back_as_it_was() -> None:
 
 
 def test_the_same_lock_is_the_same_text_whatever_the_order() -> None:
-    turned = replace(LOCK, sets=dict(reversed(LOCK.sets.items())))
+    turned = replace(LOCK, sets=dict(reversed(list(LOCK.sets.items()))))
     assert dump(turned) == dump(LOCK)
 
 
-def test_one_new_version_changes_few_lines() -> None:
+def test_each_package_index_account_and_image_has_a_line() -> None:
+    lines = dump(LOCK).splitlines()
+    assert len([line for line in lines if line.startswith('   {"name": "bash"')]) == 2
+    assert '  "debian trixie": {"date": "2026-01-31T12:00:00Z", "sha256": "ccc' in dump(LOCK)
+    assert {'  "caddy": 542,', '  "deploy": 1000'} <= set(lines)
+    assert '  "services": ["bash", "other"]' in lines
+    assert max(len(line) for line in lines) < 400
+
+
+def test_an_empty_lock_is_read_back() -> None:
+    empty = Lock(0, "trixie", "amd64", {}, {}, {})
+    assert parse(dump(empty), "x.lock") == empty
+
+
+def test_one_new_version_changes_one_line() -> None:
     newer = replace(LOCK, sets={**LOCK.sets, "base": (replace(ZLIB, version="1:1.4"),)})
     pairs = zip(dump(LOCK).splitlines(), dump(newer).splitlines(), strict=True)
     assert len([1 for old, new in pairs if old != new]) == 1
@@ -36,6 +52,29 @@ def test_one_new_version_changes_few_lines() -> None:
 
 def test_image_packages_leave_out_the_tools() -> None:
     assert LOCK.image_packages() == (BASH, ZLIB)
+
+
+def test_packages_are_each_named_once() -> None:
+    assert LOCK.packages() == (BASH, ZLIB)
+
+
+def test_changes_are_told_by_layer() -> None:
+    newer = replace(ZLIB, version="1:1.4", sha256="e" * 64)
+    rebuilt = replace(BASH, sha256="f" * 64)
+    new = replace(
+        LOCK,
+        sets={"base": (newer,), "services": (rebuilt,), "extra": (BASH,)},
+        images={"new": "sha256:0"},
+    )
+    assert list(changes(LOCK, new)) == [
+        "~ base: zlib1g 1:1.3 → 1:1.4",
+        "~ services: bash 5.2 → 5.2 (another file of the same version)",
+        "+ extra: bash 5.2",
+        "- tools: bash 5.2",
+        f"~ image of app: sha256:{'d' * 64} → none",
+        "~ image of new: none → sha256:0",
+    ]
+    assert not list(changes(LOCK, LOCK))
 
 
 @pytest.mark.parametrize(
