@@ -17,8 +17,8 @@ from specs.model import Rule
 from specs.plan import ImagePlan
 
 RULES: Final = f"{layout.ETC}/firewall.nft"
-BRIDGES: Final = ("docker0", "br-*", "app*")
-"""Docker's own bridge, those of networks made by hand (`br-` and an id), and our apps'."""
+BRIDGES: Final = ("docker0", "br-*")
+"""Docker's own bridge, and all others: our apps' (`br-app<n>`), and those made by hand."""
 
 METADATA: Final = "169.254.169.254"
 """Where Hetzner and DigitalOcean serve a machine its user data."""
