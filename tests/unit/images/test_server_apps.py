@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from images.server import caddy_env
-from images.server.apps import numbers
+from images.server import caddy_env, state
+from images.server.apps import may_work, numbers
 from images.server.state import ProgramError
 from images.server.watch_apps import LONGEST_DELAY, Restarts
 
@@ -61,6 +64,30 @@ def test_a_running_delay_is_looked_at_soon() -> None:
     restarts.due("a", 0.0)
     assert restarts.waiting(0.5)
     assert not restarts.waiting(60.0)
+
+
+@pytest.mark.parametrize(
+    ("role", "postgres", "allowed"),
+    [
+        ("throwaway", None, True),
+        ("primary", None, True),
+        ("standby", None, False),
+        ("throwaway", {"version": 17}, True),
+        ("standby", {"version": 17}, False),
+    ],
+)
+def test_workers_run_where_the_truth_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    role: str,
+    postgres: dict[str, int] | None,
+    allowed: bool,
+) -> None:
+    monkeypatch.setattr(state, "ETC", tmp_path)
+    monkeypatch.setattr(state, "DATA", tmp_path)
+    (tmp_path / "boot.json").write_text(json.dumps({"role": role}))
+    (tmp_path / "server.json").write_text(json.dumps({"postgres": postgres}))
+    assert may_work() is allowed
 
 
 @pytest.mark.parametrize("role", ["standby", "throwaway"])
