@@ -55,12 +55,11 @@ class Description:
 
 @dataclass(slots=True)
 class Machine:
-    """A booted machine, made by `booted`: `root` are its files, `image` those it was made from."""
+    """A booted machine, made by `booted`: `folder` is ours, `root` are its own files."""
 
     lab: Lab
     what: Description
     folder: Path
-    image: Path
     root: Path
     door: ssh.Door
     binds: Mapping[str, Path]
@@ -87,17 +86,12 @@ class Machine:
         return self.door.config
 
     def run(
-        self,
-        command: str | Sequence[str],
-        *,
-        timeout: float = 120,
-        check: bool = True,
-        stdin: str = "",
+        self, words: str | Sequence[str], *, timeout: float = 120, check: bool = True
     ) -> Result:
         """Run a shell line, or words, there as root. Raises CommandError as `run` does."""
-        line = command if isinstance(command, str) else show(command)
-        words = self.door.command(show(["sudo", "-n", "--", "/bin/sh", "-c", line]))
-        return run(words, timeout=timeout, check=check, stdin=stdin)
+        line = words if isinstance(words, str) else show(words)
+        there = show(["sudo", "-n", "--", "/bin/sh", "-c", line])
+        return run(self.door.command(there), timeout=timeout, check=check)
 
     def client(self, argv: Sequence[str], timeout: float = 60, check: bool = True) -> Result:
         """Run a command on the client's side of the network."""
@@ -222,7 +216,7 @@ def booted(lab: Lab, what: Description, *, wait: bool = True) -> Iterator[Machin
             ssh.config_text(folder, what.address.v4, what.port, what.admin, key), encoding="utf-8"
         )
         door = ssh.Door(config, tuple(lab.client([])))
-        machine = Machine(lab, what, folder, image, root, door, _plain_folders(root, memory))
+        machine = Machine(lab, what, folder, root, door, _plain_folders(root, memory))
         stack.callback(machine.power_cut)
         machine.start()
         if wait:

@@ -7,19 +7,22 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from cloudinit.boot import boot as boot_yaml
-from images import ssh
+from images import machine, qemu
 from images.expectations import expectations, secret_names
 from images.lab import Lab, lab
-from images.machine import Description, Machine, booted
-from images.run import run
+from images.machine import Description, Machine
+from images.qemu import SLOWDOWN
+from images.rootfs import mounted
+from images.run import Result, run
+from images.ssh import ALIAS, Door
 from specs import layout
 from specs.errors import BakehouseError
 from specs.plan import Plan
@@ -87,13 +90,14 @@ def verify(
     """
     started = time.monotonic()
     planted = {name: secrets.token_hex(16) for name in secret_names(plan.image)}
-    with lab() as place:
+    expected = expectations(plan, planted)
+    with lab() as place, mounted(image, place.folder / "tree") as tree:
         say(f"booting ({kind})")
-        with machine(place, image, plan, kind) as booted_machine:
-            plant(booted_machine, planted)
+        with throwaway(place, image, plan, kind) as target:
+            plant(target, planted)
             say("waiting for its services")
-            await_units(booted_machine, expectations(plan, planted), SETTLE)
-            lines = _run_suite(booted_machine, expectations(plan, planted), kind, say)
+            await_units(target, expected, SETTLE * (1 if kind == "nspawn" else SLOWDOWN))
+            lines = _run_suite(target, tree, expected, kind, say)
     return Report(
         image=image_id or plan.server.image_id,
         digest=digest,
@@ -106,76 +110,105 @@ def verify(
     )
 
 
-def machine(place: Lab, image: Path, plan: Plan, kind: Kind) -> AbstractContextManager[Machine]:
+class Target(Protocol):
+    """What the gate asks of a booted machine, of whatever kind."""
+
+    folder: Path
+    door: Door
+
+    def run(
+        self, words: str | Sequence[str], /, *, timeout: float = ..., check: bool = ...
+    ) -> Result:
+        """Run a shell line, or words, there as root."""
+
+
+@contextmanager
+def throwaway(place: Lab, image: Path, plan: Plan, kind: Kind) -> Iterator[Target]:
     """A throwaway server of this plan, which may make itself an empty database."""
+    what = describe(image, plan)
+    if kind == "nspawn":
+        with machine.booted(place, what) as container:
+            yield container
+    else:
+        with qemu.booted(place.folder / kind, what, kind) as virtual:
+            yield virtual
+
+
+def describe(image: Path, plan: Plan) -> Description:
+    """The throwaway's description; its `boot.yaml` differs from a server's by role and key."""
 
     def user_data(key: str) -> str:
         server = replace(plan.server, role="throwaway", may_init=True, operator_keys=(key,))
         return boot_yaml(server)
 
-    what = Description(
+    return Description(
         source=image,
         admin=plan.server.admin,
         user_data=user_data,
         hostname=plan.server.hostname,
         port=plan.image.ssh.port,
     )
-    if kind != "nspawn":
-        raise BakehouseError(f"no way to boot by {kind} here", "use --boot nspawn")
-    return booted(place, what)
 
 
-def plant(target: Machine, values: Mapping[str, str]) -> None:
+def plant(target: Target, values: Mapping[str, str]) -> None:
     """Deliver secrets to a machine as an operator would: files that root alone can read."""
     lines = [f"install -d -m 0700 {layout.SECRETS}", "umask 077"]
     lines += [
         f"printf %s {shlex.quote(value)} >{layout.SECRETS}/{shlex.quote(name)}"
         for name, value in values.items()
     ]
-    target.run("sh -e", stdin="\n".join(lines) + "\n")
+    target.run("\n".join(["set -e", *lines]))
 
 
-def await_units(target: Machine, expected: Mapping[str, Any], patience: float) -> None:
+def await_units(target: Target, expected: Mapping[str, Any], patience: float) -> None:
     """Wait until every expected unit is active; whatever is not by then, the suite will tell."""
     names = " ".join(shlex.quote(name) for name in [*expected["units"], *expected["timers"]])
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if target.run(f"systemctl is-active --quiet {names}", check=False).code == 0:
+            target.run("timeout 30 systemctl is-system-running --wait", check=False)
             break
         time.sleep(0.5)
-    target.settle()
 
 
-def suite_command(target: Machine, kind: Kind, expect: Path, results: Path) -> list[str]:
-    """pytest on the client's side of the lab, with the machine as testinfra's host."""
+def suite_command(target: Target, tree: Path, kind: Kind, expect: Path, results: Path) -> list[str]:
+    """pytest with the machine as testinfra's host, on the client's side of the lab.
+
+    A virtual machine gets no address: it can be reached by SSH, and by nothing else.
+    """
+    addresses = [target.address.v4, target.address.v6] if isinstance(target, Machine) else []
     return [
         *target.door.prefix,
         sys.executable,
         "-m",
         "pytest",
-        "-v", "--durations=12",
+        "-v",
         "--tb=short",
         f"--config-file={SUITE}/pytest.ini",
-        f"--hosts=ssh://{ssh.ALIAS}",
-        f"--ssh-config={target.ssh_config}",
+        f"--hosts=ssh://{ALIAS}",
+        f"--ssh-config={target.door.config}",
         "--sudo",
         f"--expect={expect}",
         f"--results={results}",
-        f"--tree={target.image}",
-        f"--address={target.address.v4}",
-        f"--address={target.address.v6}",
+        f"--tree={tree}",
+        *(f"--address={address}" for address in addresses),
         f"--kind={kind}",
         str(SUITE),
     ]
 
 
 def _run_suite(
-    target: Machine, expected: Mapping[str, Any], kind: Kind, say: Callable[[str], None]
+    target: Target,
+    tree: Path,
+    expected: Mapping[str, Any],
+    kind: Kind,
+    say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     expect, results = target.folder / "expect.json", target.folder / "results.jsonl"
     expect.write_text(json.dumps(expected), encoding="utf-8")
     results.touch()
-    done = run(suite_command(target, kind, expect, results), on_line=say, check=False, cwd=PROJECT)
+    command = suite_command(target, tree, kind, expect, results)
+    done = run(command, on_line=say, check=False, cwd=PROJECT)
     lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     if done.code not in (0, 1):
         tail = "\n".join(done.stdout.splitlines()[-20:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -70,8 +71,11 @@ def test_a_published_container_port_stays_inside(
         ".recv(9).decode())"
     )
     deadline = time.monotonic() + 20
-    while (answer := sh("python3 -c", inside, str(published))).strip() != "reached":
+    while (
+        answer := sh(f"python3 -c {shlex.quote(inside)} {published} 2>&1 || true")
+    ).strip() != "reached":
         assert time.monotonic() < deadline, answer
+        time.sleep(0.1)
     for address in addresses:
         with pytest.raises(OSError):
             socket.create_connection((address, published), 2)

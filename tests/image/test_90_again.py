@@ -10,7 +10,9 @@ import pytest
 
 from tests.image.kit import Expected, Shell
 
-PATIENCE = 180
+PATIENCE = 600
+"""Seconds; an emulated machine takes a minute and more to boot."""
+
 SEED = "/var/lib/cloud/seed/nocloud"
 
 
@@ -44,7 +46,8 @@ def look(sh: Shell, expect: Expected) -> State:
         machine_id=sh("cat /etc/machine-id"),
         host_name=sh("hostname"),
         addresses=sh(
-            "ip -brief address show scope global | grep -E '^(host|en|eth)' | cut -d@ -f2-"
+            "ip -brief address show scope global"
+            " | sed -nE 's/^((host|en|eth)[^@ ]*)[^ ]*/\\1/p' | sort"
         ),
         routes=sh("ip route show default; ip -6 route show default"),
         people=sh("getent passwd"),
@@ -73,7 +76,9 @@ def reboot(config: str, expect: Expected) -> None:
         if answer.returncode == 0 and not answer.stdout.startswith(boot):
             break
         time.sleep(0.5)
-    state = ask(config, "systemctl is-system-running --wait; systemctl list-units --failed")
+    state = ask(
+        config, "timeout 40 systemctl is-system-running --wait; systemctl list-units --failed"
+    )
     assert state.stdout.startswith("running\n"), state.stdout + state.stderr
     assert ask(config, "cat /proc/sys/kernel/random/boot_id").stdout != boot
 
@@ -111,7 +116,7 @@ def test_a_second_first_boot_changes_nothing(
 ) -> None:
     """As a server made from a snapshot of this one would find itself: another instance id."""
     sh("cloud-init clean --logs")
-    sh(f"sed -i 's/^instance-id: .*/instance-id: another/' {SEED}/meta-data")
+    sh(f"test ! -e {SEED} || sed -i 's/^instance-id: .*/instance-id: another/' {SEED}/meta-data")
     reboot(config, expect)
     assert asdict(look(sh, expect)) == asdict(before)
 
@@ -120,6 +125,8 @@ def test_without_its_seed_it_keeps_its_network(
     config: str, sh: Shell, expect: Expected, before: State
 ) -> None:
     """A vendor whose metadata is out of reach must not cost a server its addresses."""
+    if sh(f"ls -d {SEED} 2>/dev/null || true") == "":
+        pytest.skip("the seed is a disk of its own")
     sh(f"cloud-init clean --logs && mv {SEED} {SEED}.away")
     try:
         reboot(config, expect)
