@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -169,10 +170,9 @@ def test_a_file_survives_and_keeps_its_owner(server: Machine, tmp_path: Path) ->
 
 def test_a_missing_secret_is_named_and_a_delivered_one_is_the_apps_alone(server: Machine) -> None:
     facts = "/etc/bakehouse/server.json"
-    original = server.run(f"cat {facts}").stdout
-    changed = json.loads(original)
+    changed = json.loads(server.run(f"cat {facts}").stdout)
     changed["apps"][0]["secrets"] = ["greeting"]
-    server.run(f"cat >{facts}", stdin=json.dumps(changed))
+    server.run(f"cp {facts} {facts}.old; printf %s {shlex.quote(json.dumps(changed))} >{facts}")
     try:
         refused = server.run("python3 -IB -m bakehouse.apps start guestbook", check=False)
         assert refused.code == 1
@@ -183,7 +183,7 @@ def test_a_missing_secret_is_named_and_a_delivered_one_is_the_apps_alone(server:
         copy = "/run/bakehouse/apps/guestbook/secrets/greeting"
         assert server.run(f"stat -c '%u %a' {copy}; cat {copy}").stdout == "65532 400\nhello"
     finally:
-        server.run(f"cat >{facts}", stdin=original)
+        server.run(f"mv {facts}.old {facts}")
         server.run(f"rm -f /run/bakehouse/secrets/greeting; systemctl restart {APP}")
 
 
