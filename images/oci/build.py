@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from images.oci import layer
 from images.oci.blobs import (
     MANIFEST_TYPE,
     Blob,
@@ -30,18 +32,30 @@ ENVIRONMENT: Final = (
 
 
 def pack_rootfs(rootfs: Path, *, epoch: int, cache: Path) -> Layer:
-    """The packages layer of `rootfs`, kept in the folder `cache` for every app that shares it."""
+    """The packages layer of `rootfs`, kept in the folder `cache` for every app that shares it.
+
+    `cache` belongs to this `rootfs` alone. A kept layer is used again when its content still has
+    the digest in its name, and this code and `epoch` are the ones that made it.
+    """
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache, prefix=".new-", delete=False) as file:
-        temporary = Path(file.name)
+    source = Path(layer.__file__).read_bytes()
+    made_by = hashlib.sha256(f"{epoch} ".encode() + source).hexdigest()[:16]
+    for kept in cache.glob(f"{made_by}-*.tar"):
+        with kept.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if kept.stem == f"{made_by}-{digest}":
+            return Layer(kept, digest, kept.stat().st_size)
+        kept.unlink()
+    with tempfile.NamedTemporaryFile(dir=cache, prefix=".new-", delete=False) as new:
+        temporary = Path(new.name)
     try:
-        layer = packages_layer(rootfs, epoch=epoch, out=temporary)
+        packed = packages_layer(rootfs, epoch=epoch, out=temporary)
         temporary.chmod(0o644)
-        kept = temporary.rename(cache / f"{layer.sha256}.tar")
+        path = temporary.rename(cache / f"{made_by}-{packed.sha256}.tar")
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return Layer(kept, layer.sha256, layer.size)
+    return Layer(path, packed.sha256, packed.size)
 
 
 def build_app(
@@ -71,10 +85,10 @@ def build_app(
     put_index(out, app.name, tag, put_bytes(out, encode(manifest), MANIFEST_TYPE))
 
 
-def _stored(layer: Layer, out: Path) -> Blob:
-    blob = Blob(MEDIA_TYPE, layer.sha256, layer.size)
-    put_link(out, layer.path, blob)
-    blob_path(out, layer.sha256).chmod(0o644)
+def _stored(made: Layer, out: Path) -> Blob:
+    blob = Blob(MEDIA_TYPE, made.sha256, made.size)
+    put_link(out, made.path, blob)
+    blob_path(out, made.sha256).chmod(0o644)
     return blob
 
 

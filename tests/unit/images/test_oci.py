@@ -152,6 +152,18 @@ def test_build_gives_the_same_bytes_again(rootfs: Path, folder: Path, tmp_path: 
             assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes()
 
 
+def test_a_kept_layer_is_used_again_unless_it_is_damaged(rootfs: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first = pack_rootfs(rootfs, epoch=EPOCH, cache=cache)
+    made = first.path.stat().st_ino
+    assert pack_rootfs(rootfs, epoch=EPOCH, cache=cache) == first
+    assert first.path.stat().st_ino == made
+    first.path.write_bytes(first.path.read_bytes() + b"damage")
+    assert pack_rootfs(rootfs, epoch=EPOCH, cache=cache) == first
+    assert [path.name for path in cache.iterdir()] == [first.path.name]
+    assert pack_rootfs(rootfs, epoch=EPOCH + 1, cache=cache).path != first.path
+
+
 def test_build_says_how_to_run_it(rootfs: Path, folder: Path, tmp_path: Path) -> None:
     packages = pack_rootfs(rootfs, epoch=EPOCH, cache=tmp_path / "cache")
     build_app(SHOP, packages=packages, folder=folder, tag=TAG, epoch=EPOCH, out=tmp_path)
