@@ -72,4 +72,5 @@ def _sshd(plan: ImagePlan) -> str:
         signature_algorithms=("sk-ssh-ed25519@openssh.com", "ssh-ed25519"),
         admin=admins[0],
         admins=admins,
+        allowed=sorted({*admins, *(user.name for user in plan.users)}),
     )

@@ -1,9 +1,9 @@
 """ServerPlan → `boot.yaml`: what one server learns at its first boot, and no secret.
 
 The image's own list of modules (`templates/system/cloud.cfg.j2`) says what cloud-init does with
-it. A second run, even as another instance, finds the same or writes the same: the network
-is kept once it worked (`bakehouse-keep-network.service`), host keys are made by a unit of the image,
-and people are part of the image.
+it. A second run, even as another instance, finds the same or writes the same: the network is kept
+once it worked (`bakehouse-keep-network.service`), host keys are made by a unit of the image, and
+people are part of the image.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from cloudinit.access import KEYS
 from cloudinit.document import Value, dump
 from specs import layout
 from specs.plan import ServerPlan
+
 
 def boot(plan: ServerPlan) -> str:
     """The text of `boot.yaml`, user data of a cloud as well as of a NoCloud seed."""

@@ -119,7 +119,7 @@ def part(plan: ImagePlan) -> Part:
             File("/etc/hostname", f"{plan.system.hostname or plan.name}\n"),
             File("/etc/locale.conf", f"LANG={plan.system.locale}\n"),
             File("/etc/profile.d/bakehouse.sh", render("system/profile.sh.j2")),
-            File("/etc/security/limits.d/90-bakehouse.conf", "* hard core 0\nroot hard core 0\n"),
+            File("/etc/security/limits.d/90-bakehouse.conf", "* - core 0\nroot - core 0\n"),
             File(layout.SERVER_JSON, server_json(plan)),
         ),
         commands=tuple(_commands(plan)),

@@ -34,6 +34,11 @@ def test_root_stays_out_while_somebody_has_sudo(plan: ImagePlan) -> None:
     assert setting(nobody, "PermitRootLogin") == "prohibit-password"
 
 
+def test_only_the_spec_s_users_log_in(plan: ImagePlan) -> None:
+    assert setting(plan, "AllowUsers") == "deploy reader"
+    assert setting(replace(plan, users=(User("reader"),)), "AllowUsers") == "reader root"
+
+
 def test_keys_are_root_s_files(plan: ImagePlan) -> None:
     found = files(plan)
     assert found["/etc/ssh/authorized_keys.d/deploy"].startswith("ssh-ed25519 ")
