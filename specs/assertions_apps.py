@@ -17,7 +17,15 @@ _DATABASES: Final = {"postgres", "template0", "template1", "pgbouncer"}
 _SERVER_SECRETS: Final = ("borg_passphrase", "borg_ssh_key")
 
 _OWN_SETTINGS: Final = {
-    *("data_directory", "hba_file", "ident_file", "external_pid_file", "cluster_name", "port"),
+    *(
+        "config_file",
+        "data_directory",
+        "hba_file",
+        "ident_file",
+        "external_pid_file",
+        "cluster_name",
+        "port",
+    ),
     *("listen_addresses", "unix_socket_directories", "unix_socket_group"),
     *("unix_socket_permissions", "password_encryption", "wal_level", "hot_standby"),
     *("archive_mode", "archive_command", "archive_library", "restore_command"),

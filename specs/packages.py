@@ -39,7 +39,8 @@ BASE: Final = (
     "udev",
     "zstd",
 )
-"""On every server; `apparmor` confines what Docker runs, `rsync` carries files at a promote, `curl` probes, the rest is the system."""
+"""On every server: the system, `rsync` to carry files at a promote, `curl` to probe, and `apparmor`
+to confine what Docker runs."""
 
 POSTGRES: Final = ("postgresql-17", "pgbouncer")
 DOCKER: Final = ("docker.io", "docker-cli", "docker-compose", "iptables")

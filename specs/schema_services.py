@@ -44,7 +44,8 @@ POSTGRES: Final = section(
             "How PgBouncer lends connections. `transaction` is the default: a client may then "
             "keep no session state (advisory locks, LISTEN, SET). With `session` each client "
             "holds a connection, so that fewer fit and a swap waits for them to leave. With "
-            "`none` apps connect straight to Postgres, and each swap cuts their connections.",
+            "`none` nothing is shared or kept: each client gets a connection of its own, "
+            "and each swap cuts it.",
             Postgres().pooling,
         ),
         "pool_size": number(
@@ -238,7 +239,8 @@ BORG: Final = section(
         "exclude": texts(kinds.PATTERN, "Patterns of what to leave out.", ["*.tmp"]),
         "ping": text(
             kinds.URL,
-            "A URL that is fetched after each good backup.",
+            "A URL to fetch after each good backup, with `/start` and `/fail` added at a start and "
+            "a failure.",
             example="https://ping.example.org/1",
         ),
     },
