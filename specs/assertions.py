@@ -66,13 +66,18 @@ def _data(spec: Spec) -> Iterator[Finding]:
             )
 
 
+_OWN_ARCHIVES: Final = ("debian", "debian-security")
+"""What a lock calls Debian's own (`images.archive.sources`)."""
+
+
 def _repositories(spec: Spec) -> Iterator[Finding]:
     taken: set[str] = set()
     for index, repository in enumerate(spec.system.repositories):
-        if repository.name in taken:
+        if repository.name in (*taken, *_OWN_ARCHIVES):
+            by = "an earlier repository" if repository.name in taken else "Debian's own archive"
             yield Finding(
                 ("system", "repositories", index, "name"),
-                f"{repository.name} is taken by an earlier repository",
+                f"{repository.name} is taken by {by}",
                 "choose another name",
             )
         taken.add(repository.name)
