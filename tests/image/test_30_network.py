@@ -8,6 +8,7 @@ import shlex
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -47,8 +48,10 @@ def published(sh: Shell, expect: Expected) -> Iterator[int]:
 
 def test_open_ports_are_the_declared_ones(addresses: list[str], expect: Expected) -> None:
     declared = set(expect["ports"]["tcp"])
-    for address in addresses:
-        open_here = open_ports(address) - set(expect["restricted"])
+    with ProcessPoolExecutor(len(addresses)) as pool:
+        scans = list(pool.map(open_ports, addresses))
+    for address, found in zip(addresses, scans, strict=True):
+        open_here = found - set(expect["restricted"])
         needed = {int(expect["sshd"]["port"])} | ({80} if expect["sites"] else set())
         assert open_here <= declared, f"open at {address}, but not declared"
         assert needed <= open_here, f"not open at {address}"
