@@ -130,39 +130,53 @@ def compose(name: str, *words: str) -> None:
 
 
 def start(name: str) -> None:
-    """The app up and healthy; state.ProgramError says what is missing."""
+    """The app up and healthy; ProgramError says what is missing."""
     app = app_named(name)
     ids = owner(app)
     check_database(app)
     make_volumes(app, ids)
     place_secrets(app, ids)
     compose(name, "up", "--detach", "--remove-orphans", "--no-build")
-    for port in app["ports"]:
-        wait_healthy(name, port, app["health"])
+    for number, port in enumerate(app["ports"], 1):
+        wait_healthy(f"{name}-{number}", port, app["health"])
 
 
-def wait_healthy(name: str, port: int, path: str) -> None:
-    """Until 127.0.0.1:port answers `path` with 2xx or 3xx; without a path nothing is asked."""
+def wait_healthy(container: str, port: int, path: str) -> None:
+    """Until 127.0.0.1:port answers `path` with 2xx or 3xx; without a path nothing is asked.
+
+    Raises ProgramError when the container ends, or after `HEALTHY` seconds.
+    """
     end = time.monotonic() + HEALTHY
-    why = ""
-    while path and time.monotonic() < end:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", path, headers={"Host": "localhost"})
-            status = connection.getresponse().status
-            if 200 <= status < 400:
-                return
-            why = f"answers {status}"
-        except (OSError, http.client.HTTPException) as error:
-            why = str(error) or type(error).__name__
-        finally:
-            connection.close()
-        time.sleep(0.2)
-    if path:
-        raise state.ProgramError(
-            f"{name}: http://127.0.0.1:{port}{path} is not healthy after {HEALTHY} s ({why});"
-            f" look at: docker compose -f {state.ETC}/apps/{name}/compose.yaml logs"
-        )
+    while path:
+        why = asked(port, path)
+        if not why:
+            return
+        ended = docker("inspect", "--format={{.State.Running}}", container).strip() != b"true"
+        if ended or time.monotonic() > end:
+            show_log(container)
+            what = "ended" if ended else f"is not healthy after {HEALTHY} s"
+            raise state.ProgramError(
+                f"{container} {what}: http://127.0.0.1:{port}{path}: {why}; its log is above"
+            )
+        time.sleep(0.5)
+
+
+def asked(port: int, path: str) -> str:
+    """What is wrong with the answer; nothing when it is 2xx or 3xx."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path, headers={"Host": "localhost"})
+        status = connection.getresponse().status
+        return "" if 200 <= status < 400 else f"answers {status}"
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    finally:
+        connection.close()
+
+
+def show_log(container: str) -> None:
+    """The container's last words into our own log: it is about to be removed."""
+    subprocess.run(["docker", "logs", "--tail=20", container], check=False)
 
 
 def may_work() -> bool:
