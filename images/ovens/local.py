@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloudinit import validate
 from cloudinit.bake import after_packages, before_packages
-from images import archive, disk
+from cloudinit.boot import boot
+from images import archive, disk, schema
 from images.home import Home
 from images.mounts import overlay
 from images.ovens import cloud_init, layers, payloads, repository
@@ -43,6 +45,7 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
     job = Job(recipe, lock, home, progress.say)
     with progress.stage("packages"):
         archive.fetch(recipe.spec.system, lock, home, job.say)
+        _check_documents(job)
     with progress.stage("layers"):
         tools = layers.standing_alone(job, lock.sets["tools"])
         stack = _stack(job)
@@ -60,6 +63,15 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
             base_id=" ".join(layer.name for layer in (tools, *stack)),
         )
     return Baked(packed, tuple(layer.name for layer in stack))
+
+
+def _check_documents(job: Job) -> None:
+    """Hold both documents against the schema of the cloud-init that will read them."""
+    package = next(p for p in job.lock.image_packages() if p.name == "cloud-init")
+    deb = archive.cached(job.home, package)
+    release = schema.schema_from_deb(deb, job.home.work / "cloud-init")
+    validate.check(job.recipe.bake, release, "bake.yaml")
+    validate.check(boot(job.recipe.plan.server), release, "boot.yaml")
 
 
 def _stack(job: Job) -> list[Path]:
