@@ -164,7 +164,7 @@ def plant(target: Target, values: Mapping[str, str]) -> None:
 
 
 def await_units(target: Target, expected: Mapping[str, Any], patience: float) -> None:
-    """Wait until no expected unit is starting any more; what then is not active, the suite tells."""
+    """Wait until no expected unit is starting any more; the suite tells which is not active."""
     names = " ".join(shlex.quote(name) for name in [*expected["units"], *expected["timers"]])
     question = f"systemctl is-system-running; systemctl is-active {names}"
     deadline = time.monotonic() + patience
