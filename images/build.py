@@ -57,7 +57,7 @@ def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
     started = time.monotonic()
     with build_lock(home, f"build-image {spec.name}", progress.note):
         clear_work(home)
-        lock = _lock_of(spec, spec_file, home, progress)
+        lock = lock_of(spec, spec_file, home, progress)
         recipe = prepare(spec, spec_file, lock)
         image = store.find(home, recipe.id)
         cached = image is not None
@@ -86,7 +86,7 @@ def prove(image: store.Image, home: Home, kind: Kind, progress: Progress) -> Rep
     return report
 
 
-def _lock_of(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
+def lock_of(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
     """The lock beside the spec, made when there is none.
 
     Raises BakehouseError when it was made for what the spec no longer says.

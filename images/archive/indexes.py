@@ -40,8 +40,13 @@ WRONG: Final = (
         "compare the key's fingerprint with the one that the archive's owner publishes",
     ),
     (
-        r"BADSIG|signatures? (?:were|was) invalid|bad signature|Bad signature|NOSPLIT|NODATA"
-        r"|isn't valid|EXPKEYSIG|REVKEYSIG|EXPSIG",
+        r"NOSPLIT|NODATA|Clearsigned file isn't valid",
+        "what came is not an index",
+        "does the network want a login? otherwise check the archive's address",
+    ),
+    (
+        r"BADSIG|EXPKEYSIG|REVKEYSIG|EXPSIG|signatures? (?:were|was) invalid"
+        r"|signature verification failed",
         "the signature of the index is not valid",
         "the index was changed on its way, or its key has expired: use another mirror",
     ),

@@ -80,7 +80,8 @@ def make_deb(folder: Path, name: str, version: str, **fields: str) -> Path:
 class Archive:
     """One archive: its suites' packages, its files below `root`, and who asked for what.
 
-    `failing` maps a path to how many more requests are answered with 503.
+    `failing` maps a path to how many more requests are answered with 503. Of the path `stalling`
+    only half is sent, then `stalled` is set and nothing more comes until `going_on` is set.
     """
 
     name: str
@@ -90,6 +91,9 @@ class Archive:
     suites: dict[str, list[str]] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     failing: Counter[str] = field(default_factory=Counter)
+    stalling: str = ""
+    stalled: threading.Event = field(default_factory=threading.Event)
+    going_on: threading.Event = field(default_factory=threading.Event)
 
     def add(self, name: str, version: str, suite: str = SUITE, **fields: str) -> str:
         """Put a new package into the pool and a suite; returns its path."""
@@ -192,8 +196,19 @@ def serving(archive: Archive) -> Iterator[Archive]:
             if archive.failing[path]:
                 archive.failing[path] -= 1
                 self.send_error(503)
-                return
-            super().do_GET()
+            elif path == archive.stalling:
+                self.stall((archive.root / path).read_bytes())
+            else:
+                super().do_GET()
+
+        def stall(self, content: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            archive.stalled.set()
+            archive.going_on.wait()
 
         def log_message(self, *args: object) -> None:
             """Tests say what matters."""
@@ -204,4 +219,5 @@ def serving(archive: Archive) -> Iterator[Archive]:
         try:
             yield archive
         finally:
+            archive.going_on.set()
             server.shutdown()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ from images.archive import AS_LOCKED, EVERYTHING, Scope, cached, parse_scope, so
 from images.archive.fetch import Places, bring
 from images.archive.make import make_lock
 from images.home import Home
-from images.run import run
+from images.run import run, start
 from specs.errors import BakehouseError, UsageError
 from specs.lock import Lock, changes, dump, parse
 from specs.model import Spec, System
@@ -498,11 +500,30 @@ def test_processes_that_fetch_at_once_do_not_disturb_each_other(
     alone = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", FETCH]
     command = [*alone, str(file), str(bench.home.root), bench.debs.uri]
     script = " & ".join(['"$@"'] * 4)
-    result = run(
-        ["sh", "-c", f"{script} & wait", "sh", *command], env={"PYTHONPATH": str(Path.cwd())}
-    )
+    result = run(["sh", "-c", f"{script} & wait", "sh", *command], env=OURS)
     assert result.stdout.split() == ["0"] * 4
     assert not list(bench.home.work.iterdir())
+
+
+@pytest.mark.root
+def test_a_killed_download_leaves_nothing_that_is_taken_for_whole(
+    bench: Bench, tmp_path: Path
+) -> None:
+    lock = bench.lock()
+    file, tool = tmp_path / "web.lock", lock.sets["tools"][0]
+    file.write_text(dump(lock))
+    bench.debs.stalling = tool.path
+    alone = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", FETCH]
+    command = [*alone, str(file), str(bench.home.root), bench.debs.uri]
+    process = start(command, output=tmp_path / "log", env=OURS)
+    assert bench.debs.stalled.wait(60), (tmp_path / "log").read_text()
+    os.kill(process.pid, signal.SIGKILL)
+    process.stop()
+    assert tool in archive.cache.lacking(bench.home, lock.packages())
+    bench.debs.stalling = ""
+    bench.debs.going_on.set()
+    bench.fetch(lock)
+    assert not archive.cache.lacking(bench.home, lock.packages())
 
 
 # --- building from a lock

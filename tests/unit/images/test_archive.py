@@ -68,6 +68,8 @@ def test_lines_without_a_sha256_are_no_packages() -> None:
         ("W: GPG error: {} verified: NO_PUBKEY 12AB\nE: {} is not signed.", "does not trust"),
         ("W: OpenPGP signature verification failed: {} Missing key 12AB", "does not trust"),
         ("W: GPG error: {} signatures were invalid: BADSIG 12AB", "signature of the index is not"),
+        ("W: OpenPGP signature verification failed: {}: manipulated", "index is not valid"),
+        ("E: Failed to fetch {}  Clearsigned file isn't valid, got 'NOSPLIT'", "not an index"),
         ("E: Failed to fetch {}  Hash Sum mismatch", "is not the one that was signed"),
         ("E: Failed to fetch {}  404  Not Found [IP: 1.2.3.4]", "there is no such suite"),
         ("E: The repository '{} Release' is not signed.", "the index is not signed"),

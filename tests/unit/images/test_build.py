@@ -1,0 +1,50 @@
+"""What a build makes of the lock beside its spec, and what a renewal tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from images.build import Renewed, lock_of
+from images.home import Home
+from images.progress import Progress
+from specs import packages
+from specs.errors import BakehouseError
+from specs.lock import Lock, LockedPackage, dump
+from specs.model import Spec, System
+
+SPEC = Spec("web")
+BASH = LockedPackage("bash", "1", "all", "debian", "pool/b.deb", "0" * 64, 5)
+LOCK = Lock(
+    epoch=0,
+    release="trixie",
+    architecture="amd64",
+    sets={"base": (BASH,)},
+    indexes={},
+    uids=packages.numbers(SPEC),
+    wanted=packages.layers(SPEC),
+)
+
+
+def test_a_lock_of_the_spec_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "web.lock").write_text(dump(LOCK))
+    assert lock_of(SPEC, tmp_path / "web.yaml", Home(tmp_path), Progress()) == LOCK
+
+
+def test_a_lock_of_another_spec_stops_the_build_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "web.lock").write_text(dump(LOCK))
+    spec = replace(SPEC, system=System(packages=("htop",)))
+    with pytest.raises(BakehouseError, match="extra also wants htop") as caught:
+        lock_of(spec, tmp_path / "web.yaml", Home(tmp_path), Progress())
+    assert str(tmp_path / "web.lock") in caught.value.message
+    assert "invoke lock" in caught.value.hint
+
+
+def test_a_renewal_tells_what_changed() -> None:
+    path = Path("web.lock")
+    new = replace(LOCK, sets={"base": (replace(BASH, version="2", sha256="1" * 64),)})
+    assert Renewed(None, LOCK, path).lines() == ["wrote web.lock: 1 packages"]
+    assert Renewed(LOCK, LOCK, path).lines() == ["web.lock: no change"]
+    assert Renewed(LOCK, new, path).lines() == ["~ base: bash 1 → 2", "wrote web.lock: 1 packages"]
