@@ -77,7 +77,7 @@ def test_aliases_share_the_scheme_of_their_site() -> None:
 )
 def test_redirects_keep_the_path_unless_they_name_one(target: str, token: str) -> None:
     site = block(rendered(Site("old.example", redirect=target)), "old.example")
-    assert f"redir {token} permanent" in site
+    assert f"redir @elsewhere {token} permanent" in site
     assert "encode" not in site
 
 
