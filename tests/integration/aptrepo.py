@@ -169,10 +169,10 @@ class Archive:
         }
         return Repository(components=("main",), **(given | changes))
 
-    def system(self, *suites: str, snapshot: str = "") -> System:
+    def system(self, *suites: str) -> System:
         """A spec's system with these suites of it as its repositories."""
         found = tuple(self.repository(suite) for suite in suites or (SUITE,))
-        return System(repositories=found, snapshot=snapshot)
+        return System(repositories=found)
 
 
 def only_further(system: System, folder: Path, _: object) -> tuple[Source, ...]:

@@ -59,8 +59,13 @@ class Bench:
     layers: Layers
     said: list[str]
 
-    def lock(self, previous: Lock | None = None, how_far: Scope = EVERYTHING, **more: str) -> Lock:
-        spec = Spec("web", system=self.system(**more))
+    def lock(
+        self,
+        previous: Lock | None = None,
+        how_far: Scope = EVERYTHING,
+        system: System | None = None,
+    ) -> Lock:
+        spec = Spec("web", system=system or self.system())
         return make_lock(
             spec,
             self.folder,
@@ -72,8 +77,8 @@ class Bench:
             layers=lambda _: self.layers,
         )
 
-    def system(self, **more: str) -> System:
-        return self.debs.system(*self.debs.suites, **more)
+    def system(self) -> System:
+        return self.debs.system(*self.debs.suites)
 
     def update(self, previous: Lock, only: str) -> Lock:
         names = [package.name for package in previous.packages()]
@@ -262,6 +267,25 @@ def test_an_archive_that_cannot_be_reached_is_told(bench: Bench) -> None:
     assert "extra trixie (http://127.0.0.1:9): the archive cannot be reached" in error.message
     assert "network" in error.hint
     assert not list(bench.home.work.iterdir())
+
+
+def test_each_archive_is_believed_by_its_own_key_and_the_highest_version_wins(
+    bench: Bench, other_key: Signer, tmp_path: Path
+) -> None:
+    other_key.export(bench.folder / "keys/theirs.asc")
+    with serving(Archive("other", tmp_path / "second", other_key)) as second:
+        second.add("tool", "3")
+        second.add("lib", "0.1")
+        second.publish()
+        both = (bench.debs.repository(), second.repository())
+        lock = bench.lock(system=System(repositories=both))
+        assert [(p.version, p.archive) for p in lock.sets["tools"]] == [("3", "other")]
+        assert {p.archive for p in lock.sets["base"]} == {"extra"}
+        assert list(lock.indexes) == ["extra trixie", "other trixie"]
+        second.publish(by=bench.debs.signer)
+        error = failing(lambda: bench.lock(system=System(repositories=both)))
+    assert re.match(r"other trixie \(\S+\): the index is signed by a key that", error.message)
+    assert "extra" not in error.message
 
 
 # --- the key beside the spec
