@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from pathlib import Path
+from typing import Final
 
+from images import store, stored_plan
 from images.expectations import expectations, secret_names
+from images.home import Home
 from images.lab import lab
+from images.progress import Progress
 from images.run import interact
 from images.verify import Kind, await_units, plant, throwaway
-from specs.plan import Plan
 
-PATIENCE = 60.0
+PATIENCE: Final = 60.0
 """Seconds to wait for services; a person may want to see one that does not start."""
 
 
-def shell(image: Path, plan: Plan, kind: Kind, say: Callable[[str], None]) -> int:
-    """Boot a raw image, let its services start with made-up secrets, and open a shell in it.
+def look_inside(image: store.Image, home: Home, kind: Kind) -> int:
+    """Boot a stored image, let its services start with made-up secrets, and open a shell in it.
 
     Returns the shell's exit code. Needs root; raises BakehouseError when it does not boot.
     """
+    plan = stored_plan.load(home, image.id)
+    note = Progress().note
     with lab() as place:
-        say(f"booting a throwaway ({kind})")
-        with throwaway(place, image, plan, kind) as target:
+        note(f"booting a throwaway of {image.id} ({kind})")
+        with throwaway(place, store.raw_path(home, image.id), plan, kind) as target:
             planted = {name: secrets.token_hex(16) for name in secret_names(plan.image)}
             plant(target, planted)
-            say("waiting for its services")
+            note("waiting for its services")
             await_units(target, expectations(plan, planted), PATIENCE)
-            say(f"from another terminal: {' '.join(target.door.command())}")
             return interact(target.door.command(options=("-t",)))
