@@ -15,7 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
-from invoke import Context, task
+from invoke.context import Context
+from invoke.tasks import task
 
 from specs.errors import BakehouseError, SpecError, UsageError
 
@@ -292,11 +293,18 @@ def run_image(
     _: Context, image: str = "", spec: str = SPEC, store: str = "", boot: str = "nspawn"
 ) -> None:
     """Boot a throwaway copy of an image and open a shell in it; it is gone afterwards."""
-    from images.shell import look_inside
+    from images import store as stored
+    from images import stored_plan
+    from images.shell import shell
 
     home, found = _chosen(image, spec, store)
     _alone("booting an image")
-    sys.exit(look_inside(found, home, _kind(boot)))
+    disk = stored.raw_path(home, found.id)
+    sys.exit(shell(disk, stored_plan.load(home, found.id), _kind(boot), _note))
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 @verb("store", "json", name="only those of this spec's name")

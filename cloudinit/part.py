@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A text file in the image. `owner` is `user:group`; `mode` is octal, as cloud-init wants it."""
+    """A text file in the image. `owner` is `user:group`, `mode` octal, as cloud-init wants it."""
 
     path: str
     content: str
