@@ -86,12 +86,17 @@ class Machine:
         return self.door.config
 
     def run(
-        self, words: str | Sequence[str], *, timeout: float = 120, check: bool = True
+        self,
+        words: str | Sequence[str],
+        *,
+        timeout: float = 120,
+        check: bool = True,
+        stdin: str | None = None,
     ) -> Result:
         """Run a shell line, or words, there as root. Raises CommandError as `run` does."""
         line = words if isinstance(words, str) else show(words)
         there = show(["sudo", "-n", "--", "/bin/sh", "-c", line])
-        return run(self.door.command(there), timeout=timeout, check=check)
+        return run(self.door.command(there), timeout=timeout, check=check, stdin=stdin)
 
     def client(self, argv: Sequence[str], timeout: float = 60, check: bool = True) -> Result:
         """Run a command on the client's side of the network."""
