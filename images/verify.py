@@ -165,12 +165,13 @@ def plant(target: Target, values: Mapping[str, str]) -> None:
 
 def await_units(target: Target, expected: Mapping[str, Any], patience: float) -> None:
     """Wait until no expected unit is starting any more; the suite tells which is not active."""
-    names = " ".join(shlex.quote(name) for name in [*expected["units"], *expected["timers"]])
-    question = f"systemctl is-system-running; systemctl is-active {names}"
+    names = [*expected["units"], *expected["timers"]]
+    question = f"systemctl is-system-running; systemctl is-active {shlex.join(names)}"
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        if not UNSETTLED & {*target.run(question, check=False).stdout.split()}:
-            break
+        states = target.run(question, check=False).stdout.split()
+        if len(states) == len(names) + 1 and not UNSETTLED & {*states}:
+            break  # fewer words: it does not answer yet
         time.sleep(0.5)
 
 

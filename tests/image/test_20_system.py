@@ -13,7 +13,7 @@ from tests.image.kit import Expected, Shell
 
 
 def test_first_boot_was_without_errors(sh: Shell) -> None:
-    status = json.loads(sh("cloud-init status --format json"))
+    status = json.loads(sh("cloud-init status --wait --format json"))
     assert (status["status"], status["errors"]) == ("done", [])
     assert {
         level: found for level, found in status["recoverable_errors"].items() if level != "INFO"

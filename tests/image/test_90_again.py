@@ -66,19 +66,22 @@ def reboot(config: str, expect: Expected) -> None:
     """Reboot in order, and wait until every unit is as it should be."""
     boot = ask(config, "cat /proc/sys/kernel/random/boot_id").stdout
     ask(config, "sudo systemctl reboot")
-    units = " ".join([*expect["units"], *expect["timers"]])
+    names = [*expect["units"], *expect["timers"]]
+    units = " ".join(names)
     question = (
         "cat /proc/sys/kernel/random/boot_id;"
         f" systemctl is-system-running; systemctl is-active {units}"
     )
     deadline = time.monotonic() + PATIENCE
-    states = UNSETTLED
-    while (UNSETTLED & {*states} or boot.strip() in states) and time.monotonic() < deadline:
+    states: list[str] = []
+    while time.monotonic() < deadline and (
+        len(states) < len(names) + 2 or UNSETTLED & {*states} or boot.strip() in states
+    ):
         time.sleep(0.5)
         subprocess.run(
             ["ssh", "-F", config, "-O", "exit", "machine"], capture_output=True, check=False
         )
-        states = frozenset(ask(config, question).stdout.split()) or UNSETTLED
+        states = ask(config, question).stdout.split()
     found = ask(config, "systemctl is-system-running; systemctl list-units --failed").stdout
     assert found.startswith("running\n"), found
     assert set(ask(config, f"systemctl is-active {units}").stdout.split()) == {"active"}
