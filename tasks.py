@@ -168,26 +168,13 @@ def render(_: Context, spec: str = SPEC, out: str = "rendered") -> None:
 @verb("spec", "store", "json")
 def lock(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> None:
     """Make the lock of a spec, or bring it in line with the spec; what can stay stays."""
-    from images.recipe import read_lock
-    from specs import coverage
-    from specs.lock import lock_path
-    from specs.read import read
-
-    path = Path(spec)
-    old = read_lock(path)
-    if old and not list(coverage.differences(read(path), path.parent, old)):
-        data = {"ok": True, "changed": False, "changes": []}
-        _emit(json, data, f"{lock_path(path)} is of this spec; `invoke update` renews it")
-        return
     _renew(spec, store, json, None)
 
 
-@verb(
-    "spec",
-    "store",
-    "json",
-    only="`security`: new versions from security suites only; or a package: it and what it needs",
-)
+ONLY_HELP: Final = "`security` (what the security suites have newer), or a package of the lock"
+
+
+@verb("spec", "store", "json", only=ONLY_HELP)
 def update(
     _: Context, spec: str = SPEC, only: str = "", store: str = "", json: bool = False
 ) -> None:
@@ -197,21 +184,17 @@ def update(
 
 def _renew(spec: str, store: str, json: bool, only: str | None) -> None:
     """`only` None means: as locked, but for what the spec wants anew."""
-    from images.archive import AS_LOCKED, parse_scope
-    from images.build import lock_again
     from images.home import find_home
+    from images.locking import fitting_lock, lock_again
     from images.progress import Progress
-    from images.recipe import read_lock
     from specs.read import read
 
-    model, old = read(Path(spec)), read_lock(Path(spec))
-    locked = [package.name for package in old.packages()] if old else []
-    how_far = AS_LOCKED if only is None else parse_scope(only, locked)
-    _alone("reading the archives")
-    renewed = lock_again(model, Path(spec), find_home(store), Progress(), how_far)
-    lines = renewed.lines()
-    data = {"ok": True, "changed": renewed.new is not renewed.old, "changes": renewed.changes()}
-    _emit(json, data, "\n".join(lines))
+    path, model = Path(spec), read(Path(spec))
+    renewed = fitting_lock(model, path) if only is None else None
+    if renewed is None:
+        _alone("reading the archives")
+        renewed = lock_again(model, path, find_home(store), Progress(), only)
+    _emit(json, renewed.as_data(), "\n".join(renewed.lines()))
 
 
 @verb("spec", "store", "json")
@@ -293,18 +276,11 @@ def run_image(
     _: Context, image: str = "", spec: str = SPEC, store: str = "", boot: str = "nspawn"
 ) -> None:
     """Boot a throwaway copy of an image and open a shell in it; it is gone afterwards."""
-    from images import store as stored
-    from images import stored_plan
-    from images.shell import shell
+    from images.shell import look_inside
 
     home, found = _chosen(image, spec, store)
     _alone("booting an image")
-    disk = stored.raw_path(home, found.id)
-    sys.exit(shell(disk, stored_plan.load(home, found.id), _kind(boot), _note))
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr)
+    sys.exit(look_inside(found, home, _kind(boot)))
 
 
 @verb("store", "json", name="only those of this spec's name")

@@ -7,16 +7,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from images import archive, store, stored_plan, verify
-from images.archive import EVERYTHING, Scope
-from images.home import Home, build_lock, need_space, write_whole
+from images import store, stored_plan, verify
+from images.home import Home, build_lock, clear_work, need_space, write_whole
+from images.locking import lock_of
 from images.ovens import local
 from images.progress import Progress
 from images.recipe import Recipe, prepare, read_lock
 from images.verify import Kind, Report
-from specs import coverage
 from specs.errors import BakehouseError
-from specs.lock import Lock, changes, dump, lock_path
+from specs.lock import Lock, dump
 from specs.model import Spec
 
 ROOM: int = 6_000_000_000
@@ -84,82 +83,6 @@ def prove(image: store.Image, home: Home, kind: Kind, progress: Progress) -> Rep
     if report.passed:
         write_whole(home.images / image.id / f"report-{kind}.json", report.as_json())
     return report
-
-
-def lock_of(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
-    """The lock beside the spec, made when there is none.
-
-    Raises BakehouseError when it was made for what the spec no longer says.
-    """
-    lock = read_lock(spec_file)
-    if lock is None:
-        renewed = renew_lock(spec, spec_file, home, progress)
-        progress.note(f"wrote {renewed.path}: {len(renewed.new.packages())} packages")
-        return renewed.new
-    stale = list(coverage.differences(spec, spec_file.parent, lock))
-    if stale:
-        raise BakehouseError(
-            f"{lock_path(spec_file)} is not of this spec any more: {'; '.join(stale)}",
-            "run `invoke lock`: it adds what is missing and leaves the rest as it is",
-        )
-    return lock
-
-
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    """A lock before (None when there was none) and after; the same object when nothing changed."""
-
-    old: Lock | None
-    new: Lock
-    path: Path
-
-    def changes(self) -> list[str]:
-        """What changed, a line for each."""
-        return list(changes(self.old, self.new))
-
-    def lines(self) -> list[str]:
-        """What changed, for a person; a first lock is all new, so only its size is told."""
-        if self.new is self.old:
-            return [f"{self.path}: no change"]
-        wrote = f"wrote {self.path}: {len(self.new.packages())} packages"
-        return [*self.changes(), wrote] if self.old else [wrote]
-
-
-def renew_lock(
-    spec: Spec, spec_file: Path, home: Home, progress: Progress, how_far: Scope = EVERYTHING
-) -> Renewed:
-    """Ask the archives, and write the lock beside the spec when it changes."""
-    path = lock_path(spec_file)
-    with progress.stage("lock"):
-        old = read_lock(spec_file)
-        new = archive.make_lock(spec, spec_file.parent, old, home, progress.say, how_far=how_far)
-        if new is not old:
-            write_whole(path, dump(new))
-    return Renewed(old, new, path)
-
-
-def lock_again(
-    spec: Spec, spec_file: Path, home: Home, progress: Progress, how_far: Scope = EVERYTHING
-) -> Renewed:
-    """Renew the lock of a spec, on its own. Raises BakehouseError when it cannot be."""
-    with build_lock(home, f"lock {spec.name}", progress.note):
-        clear_work(home)
-        return renew_lock(spec, spec_file, home, progress, how_far)
-
-
-def clear_work(home: Home) -> None:
-    """Remove what earlier builds left; the build lock must be held.
-
-    Raises BakehouseError when something is still mounted there: deleting would go through it.
-    """
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    inside = [line.split()[4] for line in mounts if line.split()[4].startswith(f"{home.work}/")]
-    if inside:
-        raise BakehouseError(
-            f"{inside[0]} is still mounted", f"unmount it: umount --recursive {inside[0]}"
-        )
-    shutil.rmtree(home.work, ignore_errors=True)
-    home.work.mkdir(parents=True, exist_ok=True)
 
 
 def _bake_and_prove(recipe: Recipe, lock: Lock, home: Home, progress: Progress) -> store.Image:

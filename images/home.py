@@ -121,6 +121,21 @@ def _holder(text: str) -> str:
         return "another process"
 
 
+def clear_work(home: Home) -> None:
+    """Remove what earlier builds left; the build lock must be held.
+
+    Raises BakehouseError when something is still mounted there: deleting would go through it.
+    """
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    inside = [line.split()[4] for line in mounts if line.split()[4].startswith(f"{home.work}/")]
+    if inside:
+        raise BakehouseError(
+            f"{inside[0]} is still mounted", f"unmount it: umount --recursive {inside[0]}"
+        )
+    shutil.rmtree(home.work, ignore_errors=True)
+    home.work.mkdir(parents=True, exist_ok=True)
+
+
 def need_space(folder: Path, wanted: int, what: str) -> None:
     """Raises BakehouseError when the disk of `folder` has less than `wanted` bytes free."""
     folder.mkdir(parents=True, exist_ok=True)

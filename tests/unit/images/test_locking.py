@@ -1,4 +1,4 @@
-"""What a build makes of the lock beside its spec, and what a renewal tells."""
+"""The lock beside a spec: when a build takes it, and what a renewal tells."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from images.build import Renewed, lock_of
 from images.home import Home
+from images.locking import Renewed, fitting_lock, lock_of
 from images.progress import Progress
 from specs import packages
 from specs.errors import BakehouseError
@@ -40,6 +40,16 @@ def test_a_lock_of_another_spec_stops_the_build_with_what_to_do(tmp_path: Path) 
         lock_of(spec, tmp_path / "web.yaml", Home(tmp_path), Progress())
     assert str(tmp_path / "web.lock") in caught.value.message
     assert "invoke lock" in caught.value.hint
+    assert fitting_lock(spec, tmp_path / "web.yaml") is None
+
+
+def test_a_lock_that_fits_needs_no_archive(tmp_path: Path) -> None:
+    assert fitting_lock(SPEC, tmp_path / "web.yaml") is None
+    (tmp_path / "web.lock").write_text(dump(LOCK))
+    fitting = fitting_lock(SPEC, tmp_path / "web.yaml")
+    assert fitting
+    assert fitting.lines() == [f"{tmp_path}/web.lock: no change"]
+    assert fitting.as_data() == {"ok": True, "changed": False, "changes": []}
 
 
 def test_a_renewal_tells_what_changed() -> None:
@@ -47,4 +57,6 @@ def test_a_renewal_tells_what_changed() -> None:
     new = replace(LOCK, sets={"base": (replace(BASH, version="2", sha256="1" * 64),)})
     assert Renewed(None, LOCK, path).lines() == ["wrote web.lock: 1 packages"]
     assert Renewed(LOCK, LOCK, path).lines() == ["web.lock: no change"]
+    data = {"ok": True, "changed": True, "changes": ["~ base: bash 1 → 2"]}
+    assert Renewed(LOCK, new, path).as_data() == data
     assert Renewed(LOCK, new, path).lines() == ["~ base: bash 1 → 2", "wrote web.lock: 1 packages"]
