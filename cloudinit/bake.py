@@ -17,6 +17,7 @@ from cloudinit.document import Value, dump
 from cloudinit.part import File, Part
 from cloudinit.template import render
 from specs import layout
+from specs.lock import STACK
 from specs.packages import layers
 from specs.plan import ImagePlan
 
@@ -63,6 +64,11 @@ def before_packages(plan: ImagePlan) -> str:
     return system_accounts_script(plan) + _apt(plan)
 
 
+def before_other_packages() -> str:
+    """The same for a tree that is no server: the tools, a container image."""
+    return render("bake/apt.sh.j2", repository=f"{layout.BAKE}/repo", postgres=False)
+
+
 def after_packages() -> str:
     """Shell lines that take away what `before_packages` laid out for the bake only."""
     return render("bake/clean.sh.j2")
@@ -94,7 +100,7 @@ def _packages(plan: ImagePlan) -> list[Value]:
     if plan.lock:
         return [[package.name, package.version] for package in plan.lock.image_packages()]
     wanted = layers(plan)
-    return [*sorted({name for layer in ("base", "services", "extra") for name in wanted[layer]})]
+    return [*sorted({name for layer in STACK for name in wanted[layer]})]
 
 
 def _files(parts: Sequence[tuple[str, Part]]) -> list[File]:

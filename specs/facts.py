@@ -122,10 +122,10 @@ def _app(app: App, folder: Path, lock: Lock | None) -> tuple[str, Path | None]:
         return _over("archive", app.name, file_digest(archive)), archive
     assert app.build is not None
     source = folder / app.build.folder if app.build.folder else None
-    packages = lock.sets.get(f"app:{app.name}", ()) if lock else ()
+    packages = lock.app_packages(app.name) if lock and app.build.packages else ()
     made_from = {
         "folder": folder_digest(source) if source else "",
-        "packages": [package.sha256 for package in sorted(packages)],
+        "packages": [package.sha256 for package in packages],
         "command": app.command,
         "user": app.user,
         "epoch": lock.epoch if lock else 0,

@@ -13,6 +13,9 @@ from typing import Any, Final
 
 from specs.errors import UsageError
 
+STACK: Final = ("core", "base", "services", "extra")
+"""An image's layers of packages, lowest first; tools and built apps stand on `core` alone."""
+
 FORMAT: Final = 1
 
 
@@ -41,13 +44,13 @@ class Index:
 class Lock:
     """All that a build may use.
 
-    `sets` maps a layer's name to the packages it adds to the layers before it, in this order:
-    `base`, `services`, `extra`; further `tools`, and `app:<name>` for each built app, which stand
-    alone. `epoch` is seconds since 1970 of the newest index: the clock of every file in the image.
-    `indexes` maps `<archive> <suite>` to its index. `uids` gives accounts that packages or the
-    spec make their number (group of the same number). `wanted` are the names that were resolved,
-    by layer, and `images` the digests of the apps' container images: a lock is of a spec only
-    while they are the spec's own (`specs.coverage`).
+    `sets` maps a layer's name to the packages it adds to those below it: those of `STACK`, and
+    `tools` and `app:<name>` for each built app, which stand on `core`. `epoch` is seconds since
+    1970 of the newest index: the clock of every file in the image. `indexes` maps
+    `<archive> <suite>` to its index. `uids` gives accounts that packages or the spec make their
+    number (group of the same number). `wanted` are the names that were resolved, by layer, and
+    `images` the digests of the apps' container images: a lock is of a spec only while they are
+    the spec's own (`specs.coverage`).
     """
 
     epoch: int
@@ -61,8 +64,11 @@ class Lock:
 
     def image_packages(self) -> tuple[LockedPackage, ...]:
         """Every package in the image itself, sorted by name."""
-        layers = ("base", "services", "extra")
-        return tuple(sorted(p for layer in layers for p in self.sets.get(layer, ())))
+        return tuple(sorted(p for layer in STACK for p in self.sets.get(layer, ())))
+
+    def app_packages(self, name: str) -> tuple[LockedPackage, ...]:
+        """Every package in the container image of the built app `name`, sorted by name."""
+        return tuple(sorted((*self.sets["core"], *self.sets[f"app:{name}"])))
 
     def packages(self) -> tuple[LockedPackage, ...]:
         """Every package that a build needs, sorted by name, each once."""

@@ -11,7 +11,6 @@ from specs.plan import ImagePlan
 BASE: Final = (
     "acl",
     "apparmor",
-    "apt",
     "ca-certificates",
     "cloud-guest-utils",
     "cloud-init",
@@ -83,8 +82,8 @@ FIRST_PERSON: Final = 1000
 def layers(spec: Spec | ImagePlan) -> dict[str, tuple[str, ...]]:
     """The names wanted in each layer, dependencies not counted.
 
-    `base`, `services` and `extra` stand on one another in this order; `tools` and `app:<name>`
-    stand alone. Sorted, and the same for specs that want the same.
+    They stand on one another as `specs.lock.STACK` says; `core` has the essential packages, too,
+    whose names the archive knows. Sorted, and the same for specs that want the same.
     """
     services: set[str] = set()
     if spec.postgres:
@@ -97,6 +96,7 @@ def layers(spec: Spec | ImagePlan) -> dict[str, tuple[str, ...]]:
         services.update(BORG)
     spoken = () if spec.system.locale == "C.UTF-8" else ("locales",)
     wanted = {
+        "core": ("apt",),
         "base": tuple(sorted({*BASE, *spoken})),
         "services": tuple(sorted(services)),
         "extra": tuple(sorted(set(spec.system.packages))),

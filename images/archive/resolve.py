@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -12,13 +13,10 @@ from images.archive.apt import Apt
 from images.archive.sources import Source
 from images.run import CommandError
 from specs.errors import BakehouseError
-from specs.lock import LockedPackage
+from specs.lock import STACK, LockedPackage
 
 Wanted = Mapping[str, Sequence[str]]
 """Names by layer (`specs.packages.layers`)."""
-
-STACKED: Final = ("base", "services", "extra")
-"""Layers that stand on one another, lowest first."""
 
 LINE: Final = re.compile(
     r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha>[0-9a-f]{64})$"
@@ -31,28 +29,33 @@ def resolve(
     wanted: Wanted,
     kept: Mapping[str, LockedPackage],
 ) -> dict[str, tuple[LockedPackage, ...]]:
-    """The packages of each layer; those of stacked layers leave out what lies below them.
+    """The packages of each layer, without those that lie below it.
 
     `kept` are packages of the last lock, by name, that no archive lists any more. Raises
     BakehouseError when a name does not exist or the names cannot be installed together.
     """
-    essential = _essential(apt.lists)
     sets: dict[str, tuple[LockedPackage, ...]] = {}
-    below: list[str] = []
-    known: set[LockedPackage] = set()
+    core = stack = _Below(_essential(apt.lists), frozenset())
     for layer, names in wanted.items():
-        stacked = layer in STACKED
-        asked = [*essential, *(below if stacked else ()), *names]
-        nothing_new = stacked and known and not names
-        lines = [] if nothing_new else _lines(apt, asked)
-        found = {_package(line, sources, kept) for line in lines}
-        _no_virtual(layer, names, found | known if stacked else found)
-        if stacked:
-            found -= known
-            known |= found
-            below += names
-        sets[layer] = tuple(sorted(found))
+        below = stack if layer in STACK else core
+        nothing_new = not names and below.packages
+        lines = [] if nothing_new else _lines(apt, [*below.names, *names])
+        found = frozenset(_package(line, sources, kept) for line in lines) | below.packages
+        _no_virtual(layer, names, found)
+        sets[layer] = tuple(sorted(found - below.packages))
+        if layer in STACK:
+            stack = _Below((*below.names, *names), found)
+        if layer == STACK[0]:
+            core = stack
     return sets
+
+
+@dataclass(frozen=True, slots=True)
+class _Below:
+    """What a layer stands on: the names asked for so far, and all the packages they came to."""
+
+    names: tuple[str, ...]
+    packages: frozenset[LockedPackage]
 
 
 def _essential(lists: Path) -> tuple[str, ...]:
@@ -113,7 +116,7 @@ def _package(
     )
 
 
-def _no_virtual(layer: str, names: Sequence[str], found: set[LockedPackage]) -> None:
+def _no_virtual(layer: str, names: Sequence[str], found: Collection[LockedPackage]) -> None:
     """A lock says which package was asked for, so a name that several provide is refused."""
     for name in names:
         if name not in {package.name for package in found}:

@@ -10,17 +10,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from images.mounts import overlay
+from cloudinit.bake import after_packages, before_other_packages, before_packages
+from images.mounts import merged, overlay
 from images.ovens import chamber, repository
 from images.ovens.job import Job
 from images.ovens.seal import clamp_times, tidy
 from images.run import run
 from specs import layout
-from specs.lock import Lock, LockedPackage
+from specs.lock import STACK, Lock, LockedPackage
 
 NO_DOCS: Final = (
     "path-exclude=/usr/share/doc/*",
@@ -41,20 +44,52 @@ def layer_id(parent: str, packages: Sequence[LockedPackage], scripts: str) -> st
     return hashlib.sha256(json.dumps(made_from).encode() + source).hexdigest()[:32]
 
 
-def standing_alone(job: Job, packages: Sequence[LockedPackage]) -> Path:
-    """A tree with these packages and nothing below it, made by mmdebstrap unless it is there."""
-    identity = layer_id("", packages, "")
-    target = job.home.layers / identity
+def core(job: Job) -> Path:
+    """The tree that all others stand on: the essential packages and apt, made by mmdebstrap."""
+    packages = job.lock.sets["core"]
+    target = job.home.layers / layer_id("", packages, "")
     if target.exists():
         return target
     job.say(f"installing {len(packages)} packages")
-    work = job.home.work / f"layer-{identity}"
+    work = job.home.work / f"layer-{target.name}"
     repo = repository.make(job.home, packages, job.lock.release, work / "repo")
     tree = work / "tree"
     run(_mmdebstrap(job.lock, packages, repo, tree), env=_clock(job.lock), on_line=job.say)
     tidy(tree)
     clamp_times(tree, job.lock.epoch)
     return _keep(tree, target, work)
+
+
+def server(job: Job) -> list[Path]:
+    """The image's layers of packages, lowest first."""
+    before, after = before_packages(job.recipe.plan.image), after_packages()
+    stack = [core(job)]
+    for name in STACK[1:]:
+        if job.lock.sets[name]:
+            stack.append(stacked(job, stack, job.lock.sets[name], before=before, after=after))
+    return stack
+
+
+def other(job: Job, name: str) -> Path:
+    """The layer of the set `name` (`tools`, `app:<name>`), which stands on `core`."""
+    return stacked(
+        job,
+        [core(job)],
+        job.lock.sets[name],
+        before=before_other_packages(),
+        after=after_packages(),
+    )
+
+
+@contextmanager
+def whole(job: Job, name: str) -> Iterator[Path]:
+    """The tree of `other(job, name)` with the core below it, read-only."""
+    lowers = [core(job), other(job, name)]
+    with (
+        tempfile.TemporaryDirectory(dir=job.home.work, prefix="whole-") as folder,
+        merged(lowers, Path(folder)) as tree,
+    ):
+        yield tree
 
 
 def stacked(
@@ -72,16 +107,16 @@ def stacked(
     work = job.home.work / f"layer-{identity}"
     repo = repository.make(job.home, packages, job.lock.release, work / "repo")
     upper = work / "tree"
-    with overlay(lowers, upper, work) as merged:
+    with overlay(lowers, upper, work) as tree:
         install = [f"{package.name}={package.version}" for package in packages]
         chamber.enter(
-            merged,
+            tree,
             ["sh", "-ec", f"{before}\n{_INSTALL}\n{after}", "install", *install],
             binds={f"{layout.BAKE}/repo": repo},
             env=_clock(job.lock),
             on_line=job.say,
         )
-        tidy(merged)
+        tidy(tree)
     clamp_times(upper, job.lock.epoch)
     return _keep(upper, target, work)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloudinit import validate
-from cloudinit.bake import after_packages, before_packages
 from cloudinit.boot import boot
 from images import archive, disk, schema
 from images.home import Home
@@ -47,20 +47,22 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
         archive.fetch(recipe.spec.system, lock, home, job.say)
         _check_documents(job)
     with progress.stage("layers"):
-        tools = layers.standing_alone(job, lock.sets["tools"])
-        stack = _stack(job)
-    with progress.stage("payloads"):
-        folders = payloads.assemble(job)
+        layers.core(job)
+        with ThreadPoolExecutor(3) as pool:
+            pool.submit(layers.other, job, "tools")
+            stacking = pool.submit(layers.server, job)
+            assembling = pool.submit(payloads.assemble, job)
+            stack, folders = stacking.result(), assembling.result()
     with progress.stage("cloud-init"):
         upper = _run_cloud_init(job, stack, folders)
-    with progress.stage("disk"):
+    with progress.stage("disk"), layers.whole(job, "tools") as tools:
         packed = disk.pack(
             [*stack, upper],
             out,
             tools=tools,
             epoch=lock.epoch,
             cache=home.bases,
-            base_id=" ".join(layer.name for layer in (tools, *stack)),
+            base_id=" ".join((layers.other(job, "tools").name, *(layer.name for layer in stack))),
         )
     return Baked(packed, tuple(layer.name for layer in stack))
 
@@ -72,18 +74,6 @@ def _check_documents(job: Job) -> None:
     release = schema.schema_from_deb(deb, job.home.work / "cloud-init")
     validate.check(job.recipe.bake, release, "bake.yaml")
     validate.check(boot(job.recipe.plan.server), release, "boot.yaml")
-
-
-def _stack(job: Job) -> list[Path]:
-    """The image's package layers, lowest first."""
-    stack = [layers.standing_alone(job, job.lock.sets["base"])]
-    before, after = before_packages(job.recipe.plan.image), after_packages()
-    for name in ("services", "extra"):
-        if job.lock.sets.get(name):
-            stack.append(
-                layers.stacked(job, stack, job.lock.sets[name], before=before, after=after)
-            )
-    return stack
 
 
 def _run_cloud_init(job: Job, stack: Sequence[Path], folders: Mapping[str, Path]) -> Path:

@@ -59,11 +59,11 @@ def _app(job: Job, app: App, wanted: Payload, out: Path) -> None:
         import_archive(app, archive=source, tag=tag, out=out)
     else:
         packages = None
-        locked = job.lock.sets.get(f"app:{app.name}", ())
-        if locked:
-            rootfs = layers.standing_alone(job, locked)
-            cache = job.home.root / "oci-layers" / rootfs.name
-            packages = pack_rootfs(rootfs, epoch=job.lock.epoch, cache=cache)
+        if app.build.packages:
+            made = layers.other(job, f"app:{app.name}")
+            with layers.whole(job, f"app:{app.name}") as rootfs:
+                cache = job.home.root / "oci-layers" / made.name
+                packages = pack_rootfs(rootfs, epoch=job.lock.epoch, cache=cache)
         build_app(app, packages=packages, folder=source, tag=tag, epoch=job.lock.epoch, out=out)
 
 

@@ -21,7 +21,7 @@ from images.run import Process, Result, run, start
 pytestmark = pytest.mark.root
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("packages", "layers", "payloads", "cloud-init", "disk", "verify")
+STAGES = ("packages", "layers", "cloud-init", "disk", "verify")
 SPEC = """
 name: {name}
 caddy:

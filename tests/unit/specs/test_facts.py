@@ -17,7 +17,7 @@ from specs.model import App, Build, Caddy, Site, Spec
 
 IMAGE = f"example.org/x@sha256:{'a' * 64}"
 PACKAGE = LockedPackage("python3", "3.13", "all", "debian", "pool/p.deb", "1" * 64, 10)
-LOCK = Lock(1, "trixie", "amd64", {"app:shop": (PACKAGE,)}, {}, {})
+LOCK = Lock(1, "trixie", "amd64", {"core": (), "app:shop": (PACKAGE,)}, {}, {})
 SHOP = App("shop", build=Build(("python3",), "shop"), command=("python3", "app.py"))
 
 
@@ -80,7 +80,7 @@ def test_what_shapes_a_built_image_counts(shop: Path) -> None:
     different = {
         _app(SHOP, shop),
         _app(SHOP, shop, None),
-        _app(SHOP, shop, replace(LOCK, sets={"app:shop": (newer,)})),
+        _app(SHOP, shop, replace(LOCK, sets={"core": (), "app:shop": (newer,)})),
         _app(SHOP, shop, replace(LOCK, epoch=2)),
         _app(replace(SHOP, command=("python3",)), shop),
         _app(replace(SHOP, user="1000"), shop),
