@@ -123,9 +123,8 @@ def test_a_second_first_boot_changes_nothing(
 ) -> None:
     """As a server made from a snapshot of this one would find itself: another instance id."""
     sh("cloud-init clean --logs")
-    sh(
-        f"test ! -e {SEED}/meta-data || sed -i 's/^instance-id: .*/instance-id: another/' {SEED}/meta-data"
-    )
+    other = "s/^instance-id: .*/instance-id: another/"
+    sh(f"test ! -e {SEED}/meta-data || sed -i '{other}' {SEED}/meta-data")
     reboot(config, expect)
     assert asdict(look(sh, expect)) == asdict(before)
 
