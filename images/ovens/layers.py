@@ -61,24 +61,19 @@ def core(job: Job) -> Path:
 
 
 def server(job: Job) -> list[Path]:
-    """The image's layers of packages, lowest first."""
-    before, after = before_packages(job.recipe.plan.image), after_packages()
+    """The image's layers of packages, lowest first. `base` is the same for every server."""
     stack = [core(job)]
+    before = before_other_packages()
     for name in STACK[1:]:
         if job.lock.sets[name]:
-            stack.append(stacked(job, stack, job.lock.sets[name], before=before, after=after))
+            stack.append(stacked(job, stack, job.lock.sets[name], before=before))
+        before = before_packages(job.recipe.plan.image)
     return stack
 
 
 def other(job: Job, name: str) -> Path:
     """The layer of the set `name` (`tools`, `app:<name>`), which stands on `core`."""
-    return stacked(
-        job,
-        [core(job)],
-        job.lock.sets[name],
-        before=before_other_packages(),
-        after=after_packages(),
-    )
+    return stacked(job, [core(job)], job.lock.sets[name], before=before_other_packages())
 
 
 @contextmanager
@@ -93,13 +88,14 @@ def whole(job: Job, name: str) -> Iterator[Path]:
 
 
 def stacked(
-    job: Job, lowers: Sequence[Path], packages: Sequence[LockedPackage], *, before: str, after: str
+    job: Job, lowers: Sequence[Path], packages: Sequence[LockedPackage], *, before: str
 ) -> Path:
     """What installing these packages over the trees `lowers` adds: an overlay's upper folder.
 
-    `before` and `after` are shell scripts around the installation (`cloudinit.bake`).
+    `before` is a shell script to run before the installation (`cloudinit.bake`).
     """
-    identity = layer_id(lowers[-1].name, packages, before + after)
+    script = f"{before}\n{_INSTALL}\n{after_packages()}"
+    identity = layer_id(lowers[-1].name, packages, script)
     target = job.home.layers / identity
     if target.exists():
         return target
@@ -111,7 +107,7 @@ def stacked(
         install = [f"{package.name}={package.version}" for package in packages]
         chamber.enter(
             tree,
-            ["sh", "-ec", f"{before}\n{_INSTALL}\n{after}", "install", *install],
+            ["sh", "-ec", script, "install", *install],
             binds={f"{layout.BAKE}/repo": repo},
             env=_clock(job.lock),
             on_line=job.say,
