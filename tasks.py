@@ -76,7 +76,8 @@ def _emit(json: bool, data: Any, text: str) -> None:
 
 def _alone(what: str) -> None:
     """For verbs that mount and boot: needs root, and goes on in namespaces that end with it."""
-    from images.run import isolate, require_root
+    from images.isolation import isolate
+    from images.run import require_root
 
     require_root(what)
     isolate()
@@ -200,7 +201,7 @@ def _renew(spec: str, store: str, json: bool, only: str | None) -> None:
 @verb("spec", "store", "json")
 def build_image(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> None:
     """Bake the image of a spec, prove it by booting it, store it as a generation."""
-    from images.build import build, find_built
+    from images.built import find_built
     from images.home import find_home
     from specs.read import read
 
@@ -208,6 +209,7 @@ def build_image(_: Context, spec: str = SPEC, store: str = "", json: bool = Fals
     model = read(path)
     built = find_built(model, path, home)
     if built is None:
+        from images.build import build
         from images.progress import Progress
 
         _alone("baking an image")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from images import store, stored_plan, verify
+from images.built import Built
 from images.home import Home, build_lock, clear_work, need_space, write_whole
 from images.locking import lock_of
 from images.ovens import local
 from images.progress import Progress
-from images.recipe import Recipe, prepare, read_lock
+from images.recipe import Recipe, prepare
 from images.verify import Kind, Report
 from specs.errors import BakehouseError
 from specs.lock import Lock, dump
@@ -20,32 +20,6 @@ from specs.model import Spec
 
 ROOM: int = 6_000_000_000
 """Bytes that a first bake takes at its height: packages, layers, two raw disks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What a build came to. `cached` when the image was there already."""
-
-    image: store.Image
-    generation: store.Generation
-    path: Path
-    cached: bool
-    seconds: float
-
-
-def find_built(spec: Spec, spec_file: Path, home: Home) -> Built | None:
-    """The image of this spec and lock when it exists, without doing or changing anything else."""
-    started = time.monotonic()
-    lock = read_lock(spec_file)
-    if lock is None:
-        return None
-    recipe = prepare(spec, spec_file, lock)
-    image = store.find(home, recipe.id)
-    newest = max(store.generations(home, spec.name), key=lambda g: g.number, default=None)
-    if image is None or newest is None or newest.image != image.id:
-        return None
-    path = store.raw_path(home, image.id)
-    return Built(image, newest, path, True, time.monotonic() - started)
 
 
 def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:

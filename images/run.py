@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,19 +198,3 @@ def require_root(what: str) -> None:
     """Raises BakehouseError, with the command to use instead, unless we are root."""
     if os.geteuid() != 0:
         raise BakehouseError(f"{what} needs root", "run it with sudo, or as root")
-
-
-def isolate() -> None:
-    """Start this very process again in mount and process namespaces of its own.
-
-    Whatever it mounts, boots or starts there ends with it, also when it is killed: the kernel ends
-    every process of a process namespace with its first one (pid_namespaces(7)), and a mount
-    namespace goes with its last process. Returns at once in a process that is isolated already.
-    """
-    if os.environ.get("BAKEHOUSE_ISOLATED") == str(os.getpid()):
-        return
-    os.environ["BAKEHOUSE_ISOLATED"] = "1"  # what it is: the first process of its namespace
-    unshare = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child"]
-    log.debug("isolate: %s", show(unshare))
-    again = [*unshare, "--mount-proc", "--", sys.executable, *sys.orig_argv[1:]]
-    os.execvp(again[0], again)  # noqa: S606

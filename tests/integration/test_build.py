@@ -134,6 +134,17 @@ def test_a_killed_build_leaves_nothing_and_the_next_one_works(
     assert leftovers(home) == []
 
 
+def test_a_build_that_is_asked_to_stop_stops_and_says_so(
+    spec: Path, home: Home, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    process = started(spec, log)
+    await_line(log, "cloud-init ...", process)
+    assert process.stop(signal.SIGTERM) == 130
+    assert "stopped; nothing was published" in log.read_text()
+    assert leftovers(home) == []
+
+
 def test_of_two_builds_one_waits_and_says_for_whom(spec: Path, tmp_path: Path) -> None:
     logs = (tmp_path / "log1", tmp_path / "log2")
     one = started(spec, logs[0])

@@ -1,0 +1,38 @@
+"""What a build came to, and whether there is anything to build at all: quick to import."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from images import store
+from images.home import Home
+from images.recipe import prepare, read_lock
+from specs.model import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image of the store and its generation. `cached` when it was there already."""
+
+    image: store.Image
+    generation: store.Generation
+    path: Path
+    cached: bool
+    seconds: float
+
+
+def find_built(spec: Spec, spec_file: Path, home: Home) -> Built | None:
+    """The image of this spec and lock when it exists, without doing or changing anything else."""
+    started = time.monotonic()
+    lock = read_lock(spec_file)
+    if lock is None:
+        return None
+    recipe = prepare(spec, spec_file, lock)
+    image = store.find(home, recipe.id)
+    newest = max(store.generations(home, spec.name), key=lambda g: g.number, default=None)
+    if image is None or newest is None or newest.image != image.id:
+        return None
+    path = store.raw_path(home, image.id)
+    return Built(image, newest, path, True, time.monotonic() - started)
