@@ -30,12 +30,12 @@ def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
     started = time.monotonic()
     with build_lock(home, f"build-image {spec.name}", progress.note):
         clear_work(home)
+        need_space(home.root, ROOM, "a bake")
         lock = lock_of(spec, spec_file, home, progress)
         recipe = prepare(spec, spec_file, lock)
         image = store.find(home, recipe.id)
         cached = image is not None
         if image is None:
-            need_space(home.root, ROOM, "a bake")
             image = _bake_and_prove(recipe, lock, home, progress)
         generation = store.add_generation(home, spec.name, image.id)
         clear_work(home)
