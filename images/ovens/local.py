@@ -5,6 +5,7 @@ Needs Linux and root, no cloud and, once the locked packages are in the cache, n
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,7 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
     lock = recipe.plan.image.lock
     if lock is None:
         raise BakehouseError(f"{recipe.spec.name} has no lock", "run `invoke lock` first")
+    os.umask(0o022)  # modes in the image must not be the caller's
     job = Job(recipe, lock, home, progress.say)
     with progress.stage("packages"):
         archive.fetch(recipe.spec.system, lock, home, job.say)

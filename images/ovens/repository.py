@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +26,7 @@ def make(home: Home, packages: Sequence[LockedPackage], release: str, at: Path) 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         stanzas = list(pool.map(lambda package: _stanza(home, package), packages))
     for package in packages:
-        (at / _file_name(package)).hardlink_to(cached(home, package))
+        _link(cached(home, package), at / _file_name(package))
     index = "\n".join(stanzas)
     (at / "Packages").write_text(index, encoding="utf-8")
     digest = hashlib.sha256(index.encode()).hexdigest()
@@ -33,6 +35,16 @@ def make(home: Home, packages: Sequence[LockedPackage], release: str, at: Path) 
         f"Suite: {release}\nCodename: {release}\nSHA256:\n {entry}\n", encoding="utf-8"
     )
     return at
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file twice; a copy where the cache lies on another file system."""
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(source, target)
 
 
 def _file_name(package: LockedPackage) -> str:
