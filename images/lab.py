@@ -25,7 +25,7 @@ from specs.errors import BakehouseError
 
 FOLDER: Final = Path("/run/bakehouse-lab")
 PREFIX: Final = "bh-"
-SLICE: Final = "bakehouse.slice"
+GROUP: Final = "bakehouse"
 REBOOT: Final = 133
 """nspawn's exit code, under --keep-unit, when the machine asked for a reboot (its nspawn.c)."""
 
@@ -45,6 +45,17 @@ done
 """
 """Boots a machine again when it asks for it, also when we are gone. Each boot is a control group of
 its own, and the keeper too: one that holds processes cannot pass controllers on (cgroups(7))."""
+
+JOIN: Final = """
+mkdir -p "$0"
+for controller in $(cat "${0%/*}/cgroup.controllers"); do
+    echo "+$controller" >"${0%/*}/cgroup.subtree_control"
+done
+echo $$ >"$0/cgroup.procs"
+exec "$@"
+"""
+"""Enters a control group of our own below the root, beside systemd's, as Docker's `cgroupfs` driver
+does: from a process namespace systemd cannot be asked, since it would move the wrong process."""
 
 PATIENCE: Final = 10.0
 """Seconds that killed processes may take to be gone."""
@@ -71,17 +82,13 @@ class Lab:
         Two containers in one control group would take each other's services for their own. The
         command is started again whenever it ends with `REBOOT`.
         """
-        unit = f"{self.name}-{machine}.scope"
+        group = group_root() / GROUP / f"{self.name}-{machine}"
         keeper = ["sh", "-c", KEEPER, "keeper", str(group_root()), *self.client(argv)]
-        if Path("/run/systemd/system").exists():
-            scope = ["systemd-run", "--scope", "--quiet", "--collect", f"--unit={unit}"]
-            return [*scope, f"--slice={SLICE}", "--property=Delegate=yes", *keeper]
-        join = 'mkdir -p "$0" && echo $$ >"$0/cgroup.procs" && exec "$@"'
-        return ["sh", "-c", join, str(group_root() / SLICE / unit), *keeper]
+        return ["sh", "-euc", JOIN, str(group), *keeper]
 
     def kill(self, machine: str) -> None:
         """End every process of a machine at once, as if the power had gone."""
-        _end_groups(f"{self.name}-{machine}.scope")
+        _end_groups(f"{self.name}-{machine}")
 
 
 @contextmanager
@@ -146,7 +153,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _undo(name: str) -> None:
     """End the lab's processes, then its mounts: a mount is busy while a process uses it."""
-    _end_groups(f"{name}-*.scope")
+    _end_groups(f"{name}-*")
     for mount in reversed(mounts_below(FOLDER / name)):
         run(["umount", mount])
 
@@ -164,7 +171,7 @@ def mounts_below(folder: Path) -> list[str]:
 def _end_groups(pattern: str) -> None:
     """Kill all processes in the control groups of that name and remove the groups."""
     deadline = time.monotonic() + PATIENCE
-    while groups := list((group_root() / SLICE).glob(pattern)):
+    while groups := list((group_root() / GROUP).glob(pattern)):
         for group in groups:
             _kill_group(group)
         if time.monotonic() > deadline:

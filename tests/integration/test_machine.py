@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from images import machine
-from images.lab import FOLDER, SLICE, Lab, group_root, lab, mounts_below, sweep
+from images.lab import FOLDER, GROUP, Lab, group_root, lab, mounts_below, sweep
 from images.machine import Description, Machine
 from images.network import NAMESPACES
 from tests.integration.conftest import Describe
@@ -53,7 +53,7 @@ def booted(place: Lab, what: Description) -> Iterator[Machine]:
 def leftovers(name: str) -> list[str]:
     """Whatever carries the lab's name on this machine."""
     found = [str(path) for path in FOLDER.glob(f"{name}*")]
-    found += [str(path) for path in (group_root() / SLICE).glob(f"{name}*")]
+    found += [str(path) for path in (group_root() / GROUP).glob(f"{name}*")]
     found += [str(path) for path in NAMESPACES.glob(name)]
     return found + mounts_below(FOLDER / name)
 
