@@ -86,6 +86,10 @@ class Lab:
         keeper = ["sh", "-c", KEEPER, "keeper", str(group_root()), *self.client(argv)]
         return ["sh", "-euc", JOIN, str(group), *keeper]
 
+    def link(self, machine: str) -> str:
+        """The machine's network interface on our side, as nspawn names it; 15 bytes at most."""
+        return f"vb-{self.name}-{machine}"
+
     def kill(self, machine: str) -> None:
         """End every process of a machine at once, as if the power had gone."""
         _end_groups(f"{self.name}-{machine}")
@@ -96,7 +100,7 @@ def lab() -> Iterator[Lab]:
     """A new lab, after a sweep; in the end nothing is left that carries its name. Needs root."""
     require_root("booting a machine")
     sweep()
-    name = f"{PREFIX}{secrets.token_hex(4)}"
+    name = f"{PREFIX}{secrets.token_hex(3)}"  # so short that nspawn need not shorten `link`
     place = Lab(name, FOLDER / name)
     with _held(place.folder):
         try:

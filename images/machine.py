@@ -107,6 +107,10 @@ class Machine:
         argv = self.lab.contained(
             str(self.what.number), nspawn_command(self.root, self.name, self.binds)
         )
+        # After a power cut the kernel takes the interface away in its own time, and nspawn fails.
+        self.lab.run_client(
+            ["ip", "link", "delete", self.lab.link(str(self.what.number))], check=False
+        )
         environment = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         self.process = start(argv, output=self.console, env=environment)
 
