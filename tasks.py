@@ -198,8 +198,10 @@ def _renew(spec: str, store: str, json: bool, only: str | None) -> None:
     _emit(json, renewed.as_data(), "\n".join(renewed.lines()))
 
 
-@verb("spec", "store", "json")
-def build_image(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> None:
+@verb("spec", "store", "json", check="bake it again from nothing and compare, bit by bit")
+def build_image(
+    _: Context, spec: str = SPEC, store: str = "", check: bool = False, json: bool = False
+) -> None:
     """Bake the image of a spec, prove it by booting it, store it as a generation."""
     from images.built import find_built
     from images.home import find_home
@@ -208,12 +210,16 @@ def build_image(_: Context, spec: str = SPEC, store: str = "", json: bool = Fals
     path, home = Path(spec), find_home(store)
     model = read(path)
     built = find_built(model, path, home)
-    if built is None:
-        from images.build import build
+    if built is None or check:
+        from images.build import build, check_built
         from images.progress import Progress
 
         _alone("baking an image")
-        built = build(model, path, home, Progress())
+        built = built or build(model, path, home, Progress())
+        if check:
+            found = check_built(model, path, home, Progress())
+            _emit(json, asdict(found), found.summary())
+            sys.exit(0 if found.same else 1)
     data = {
         "image": built.image.id,
         "digest": built.image.digest,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from images import store, stored_plan, verify
 from images.built import Built
+from images.check import Check, check
 from images.home import Home, build_lock, clear_work, need_space, write_whole
 from images.locking import lock_of
 from images.ovens import local
@@ -41,6 +42,16 @@ def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
         clear_work(home)
     path = store.raw_path(home, image.id)
     return Built(image, generation, path, cached, time.monotonic() - started)
+
+
+def check_built(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Check:
+    """Bake the image of a spec again from nothing and compare; it must be in the store."""
+    with build_lock(home, f"build-image --check {spec.name}", progress.note):
+        clear_work(home)
+        recipe = prepare(spec, spec_file, lock_of(spec, spec_file, home, progress))
+        found = check(recipe, store.look_up(home, recipe.id), home, progress)
+        clear_work(home)
+    return found
 
 
 def prove(image: store.Image, home: Home, kind: Kind, progress: Progress) -> Report:
