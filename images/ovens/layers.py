@@ -1,6 +1,6 @@
 """Package layers: trees of installed packages, each made once and named by what it is made from.
 
-A layer's id is the digest of its packages, of the layer it stands on and of this module, so its
+A layer's id is the digest of its packages, of the layer it stands on and of this package, so its
 boundaries are a function of the plan and never of what happens to be in the cache.
 """
 
@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -37,11 +38,17 @@ NO_DOCS: Final = (
 """Left out of every image, as Debian's slim container images do; licences stay."""
 
 
+@cache
+def _source() -> bytes:
+    """Digests of this package's modules: another way to make layers makes other layers."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)
+
+
 def layer_id(parent: str, packages: Sequence[LockedPackage], scripts: str) -> str:
     """The identity of a layer: 32 hex digits over all that it is made from."""
-    source = Path(__file__).read_bytes()
     made_from = [parent, [package.sha256 for package in packages], scripts, *NO_DOCS]
-    return hashlib.sha256(json.dumps(made_from).encode() + source).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(made_from).encode() + _source()).hexdigest()[:32]
 
 
 def core(job: Job) -> Path:
@@ -55,7 +62,7 @@ def core(job: Job) -> Path:
     repo = repository.make(job.home, packages, job.lock.release, work / "repo")
     tree = work / "tree"
     run(_mmdebstrap(job.lock, packages, repo, tree), env=_clock(job.lock), on_line=job.say)
-    tidy(tree)
+    tidy(tree, job.lock.epoch)
     clamp_times(tree, job.lock.epoch)
     return _keep(tree, target, work)
 
@@ -112,7 +119,7 @@ def stacked(
             env=_clock(job.lock),
             on_line=job.say,
         )
-        tidy(tree)
+        tidy(tree, job.lock.epoch)
     clamp_times(upper, job.lock.epoch)
     return _keep(upper, target, work)
 

@@ -13,7 +13,6 @@ from typing import Final
 
 EMPTIED: Final = (
     "var/cache/apt",
-    "var/cache/debconf",
     "var/cache/ldconfig",
     "var/cache/man",
     "var/lib/apt/lists",
@@ -26,15 +25,6 @@ EMPTIED: Final = (
     "tmp",
 )
 """Folders that keep themselves and nothing in them but folders; files that are removed."""
-
-TIDIED: Final = (
-    "var/cache/apt",
-    "var/cache/ldconfig",
-    "var/lib/apt/lists",
-    "var/log",
-    "run",
-    "tmp",
-)
 
 REMOVED: Final = (
     "etc/apt/sources.list.d/*",
@@ -57,17 +47,13 @@ REMOVED: Final = (
 )
 
 
-def tidy(root: Path) -> None:
-    """Empty what installing packages leaves in a tree: lists, caches, logs."""
-    for name in TIDIED:
-        _empty(root / name)
-    for pattern in ("var/lib/dpkg/*-old", "etc/*-"):
-        for path in root.glob(pattern):
-            path.unlink()
+def tidy(root: Path, epoch: int) -> None:
+    """Take out of a tree what must not be in an image; after every layer, not only the last.
 
-
-def seal(root: Path, epoch: int) -> None:
-    """Make a baked tree fit to be an image; `epoch` is seconds since 1970 of the lock's clock."""
+    What a later layer removes stays readable in the free blocks of the disk, and a random number
+    there is as different from bake to bake as anywhere. `epoch` is the lock's clock, in seconds
+    since 1970.
+    """
     for name in EMPTIED:
         path = root / name
         if path.is_file():
@@ -80,9 +66,18 @@ def seal(root: Path, epoch: int) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    (root / "etc/apt/sources.list").write_text("", encoding="utf-8")
-    (root / "etc/machine-id").write_text("", encoding="utf-8")
+    for name in ("etc/apt/sources.list", "etc/machine-id"):
+        if (root / name).exists() and (root / name).stat().st_size:
+            (root / name).write_text("", encoding="utf-8")
     _fix_shadow(root / "etc/shadow", epoch)
+
+
+def seal(root: Path, epoch: int) -> None:
+    """Make a baked tree fit to be an image: tidy, and without what only installing needs."""
+    tidy(root, epoch)
+    _empty(root / "var/cache/debconf")
+    for name in ("etc/apt/sources.list", "etc/machine-id"):
+        (root / name).touch()
 
 
 def clamp_times(root: Path, epoch: int) -> None:
@@ -115,4 +110,6 @@ def _fix_shadow(shadow: Path, epoch: int) -> None:
         if fields[2]:
             fields[2] = min(fields[2], day, key=int)
         lines.append(":".join(fields))
-    shadow.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = "\n".join(lines) + "\n"
+    if text != shadow.read_text(encoding="utf-8"):
+        shadow.write_text(text, encoding="utf-8")
