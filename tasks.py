@@ -54,7 +54,7 @@ def verb(*words: str, **more: str) -> Callable[[Callable[P, None]], Any]:
                 sys.stderr.close()
                 sys.exit(1)
             except OSError as error:
-                hint = "free some space" if error.errno == errno.ENOSPC else "see the file's rights"
+                hint = "free some space" if error.errno == errno.ENOSPC else "see that it is there and yours"
                 print(f"error: {error}\n  hint: {hint}", file=sys.stderr)
                 sys.exit(1)
 

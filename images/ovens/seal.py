@@ -69,7 +69,8 @@ def tidy(root: Path, epoch: int) -> None:
     for name in ("etc/apt/sources.list", "etc/machine-id"):
         if (root / name).exists() and (root / name).stat().st_size:
             (root / name).write_text("", encoding="utf-8")
-    _fix_shadow(root / "etc/shadow", epoch)
+    if (root / "etc/shadow").exists():
+        _fix_shadow(root / "etc/shadow", epoch)
 
 
 def seal(root: Path, epoch: int) -> None:
