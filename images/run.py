@@ -43,6 +43,10 @@ class CommandError(BakehouseError):
         self.result = result
 
 
+class TimedOutError(CommandError):
+    """A command took too long and was ended."""
+
+
 def show(argv: Sequence[str], secrets: Sequence[str] = ()) -> str:
     """The command as a person would type it, each secret replaced by asterisks."""
     text = shlex.join(argv)
@@ -70,8 +74,8 @@ def run(
     """Run a command to its end and return its output.
 
     With `on_line`, standard error joins standard output and each line is passed on as it comes.
-    Raises CommandError when it cannot start, exceeds `timeout` seconds, or (with `check`) exits
-    with anything but 0.
+    Raises TimedOutError when it exceeds `timeout` seconds, CommandError when it cannot start or
+    (with `check`) exits with anything but 0.
     """
     shown = show(argv, secrets)
     log.debug("run: %s", shown)
@@ -95,7 +99,7 @@ def run(
     except FileNotFoundError as error:
         raise CommandError(shown, f"{error.filename} is not installed") from error
     except subprocess.TimeoutExpired as error:
-        raise CommandError(shown, f"no end after {timeout:g} s") from error
+        raise TimedOutError(shown, f"no end after {timeout:g} s") from error
     for secret in secrets:
         result = Result(
             result.code,

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from images.run import Result, run
+from images.run import Result, TimedOutError, run
 
 ALIAS: Final = "machine"
 """The name by which a machine's SSH configuration knows it."""
+
+NO_CONNECTION: Final = 255
+"""The exit code of `ssh` when it is not the command's own (ssh(1), "Exit status")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +84,12 @@ def close(door: Door) -> None:
 
 
 def attempt(door: Door, command: str, timeout: float) -> Result:
-    """Run a shell command on the machine, whatever comes of it; 255 means no connection."""
-    return run(door.command(command), check=False, timeout=timeout)
+    """Run a shell command on the machine, whatever comes of it; 255 means no connection.
+
+    No end within `timeout` seconds is no connection either: a machine that boots or goes down may
+    accept one and say nothing. Raises CommandError where there is no `ssh`.
+    """
+    try:
+        return run(door.command(command), check=False, timeout=timeout)
+    except TimedOutError as error:
+        return Result(NO_CONNECTION, "", error.message)
