@@ -36,7 +36,10 @@ def part(plan: ImagePlan) -> Part:
     files = (*_postgres_files(postgres), *_pooler_files(plan, postgres), *_link_files())
     return Part(
         files=files,
-        commands=(f"mkdir -p {etc}/conf.d {etc}/hba.d",),
+        commands=(
+            f"mkdir -p {etc}/conf.d {etc}/hba.d",
+            "chmod 0750 /var/lib/postgresql",
+        ),
         enable=(
             "bakehouse-cluster.service",
             "bakehouse-databases.service",
@@ -61,20 +64,21 @@ def _postgres_files(postgres: Postgres) -> tuple[File, ...]:
         "max_connections": max_connections(postgres),
     }
 
-    def file(path: str, template: str, mode: str = "0644", owner: str = "root:root") -> File:
-        return File(path, render(f"postgres/{template}.j2", **values), mode, owner)
+    def text(template: str) -> str:
+        return render(f"postgres/{template}.j2", **values)
+
+    def setting(name: str, content: str) -> File:
+        return File(f"{etc}/{name}", content, "0640", "root:postgres")
+
+    def unit(name: str, template: str) -> File:
+        return File(f"{_UNITS}/{name}", text(template))
 
     return (
-        file(f"{etc}/postgresql.conf", "postgresql.conf"),
-        file(f"{etc}/pg_hba.conf", "pg_hba.conf", "0640", "root:postgres"),
-        file(f"{etc}/pg_ident.conf", "pg_ident.conf", "0640", "root:postgres"),
-        File(f"{etc}/start.conf", "auto\n"),
-        file(
-            f"{_UNITS}/postgresql@{version}-main.service.d/bakehouse.conf",
-            "postgresql.service.conf",
-        ),
-        file(f"{_UNITS}/bakehouse-cluster.service", "bakehouse-cluster.service"),
-        file(f"{_UNITS}/bakehouse-databases.service", "bakehouse-databases.service"),
+        *(setting(x, text(x)) for x in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")),
+        setting("start.conf", "auto\n"),
+        unit(f"postgresql@{version}-main.service.d/bakehouse.conf", "postgresql.service.conf"),
+        unit("bakehouse-cluster.service", "bakehouse-cluster.service"),
+        unit("bakehouse-databases.service", "bakehouse-databases.service"),
     )
 
 

@@ -73,16 +73,16 @@ UUID={ids.volume_uuid} /boot/efi vfat noauto,umask=0077 0 0
 def files(ids: Names, epoch: int) -> dict[str, Entry]:
     """What the disk itself adds to the package layers, as a layer, folders included."""
 
-    def file(text: str) -> Entry:
+    def file(text: str, mode: int = 0o644) -> Entry:
         content = text.encode()
-        return Entry("file", 0o644, mtime=epoch, size=len(content), content=content)
+        return Entry("file", mode, mtime=epoch, size=len(content), content=content)
 
     folder = Entry("dir", 0o755, mtime=epoch)
     return {
         "boot": folder,
         "boot/efi": folder,
         "boot/grub": folder,
-        "boot/grub/grub.cfg": file(grub_cfg(ids.file_system)),
+        "boot/grub/grub.cfg": file(grub_cfg(ids.file_system), 0o600),
         "etc": folder,
         "etc/fstab": file(fstab(ids)),
     }
