@@ -52,6 +52,8 @@ class Kind:
 
 
 def _network(value: str) -> Fault | None:
+    if "%" in value:  # a zone, which `ipaddress` takes with any text in it
+        return Fault("has a zone", "name the network without what follows %")
     try:
         ipaddress.ip_network(value)
     except ValueError as error:
@@ -128,7 +130,8 @@ def _ssh_key(value: str) -> Fault | None:
     words = value.split()
     if words[:1] == ["ssh-dss"]:
         return Fault("is a DSA key, which OpenSSH no longer accepts", "make an ed25519 key")
-    if "\n" in value.strip() or len(words) < 2 or words[0] not in SSH_KEY_TYPES:
+    more = re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]", value.removesuffix("\n"))
+    if more or len(words) < 2 or words[0] not in SSH_KEY_TYPES:
         return Fault("must be an SSH public key", _PUB)
     try:
         fields = _fields(base64.b64decode(words[1], validate=True)) or []
@@ -166,9 +169,23 @@ def _no_secret(value: str) -> Fault | None:
     return None
 
 
+def _header_value(value: str) -> Fault | None:
+    for token in ("\\", "{$"):  # inside quotes they still end a token or name a variable
+        if token in value:
+            return Fault(f"holds {token}", "a Caddyfile has no way to write it")
+    return None
+
+
+def _relative(value: str) -> Fault | None:
+    if "\\" in value:
+        return Fault("holds a backslash", "write / between folders")
+    return None
+
+
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST: Final = rf"(?=.{{1,253}}(?:$|[/:])){_LABEL}(?:\.{_LABEL})*"
-_URL_REST: Final = r"(?::[0-9]{1,5})?(?:[/?#][^\s\"'`{}<>\\^|]*)?"
+_CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
+_URL_REST: Final = rf"(?::[0-9]{{1,5}})?(?:[/?#][^\s{_CONTROL}\"'`{{}}<>\\^|]*)?"
 _TIME: Final = r"[0-9*/.,]{1,40}:[0-9*/.,]{1,40}(?::[0-9*/.,]{1,40})?"
 _DATE: Final = r"[0-9*/.,]{1,40}-[0-9*/.,~]{1,40}(?:[-~][0-9*/.,]{1,40})?"
 _DAY: Final = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day)"
@@ -213,15 +230,18 @@ SITE = Kind(
     "https is automatic and not written",
     _site,
 )
+_EMAIL_PART: Final = rf"[^\s{_CONTROL}@\"'`{{}}\\]+"
 EMAIL = Kind(
-    "an e-mail address", r"[^\s@\"'{}]+@[^\s@\"'{}]+\.[^\s@\"'{}]+", "for example you@example.org"
+    "an e-mail address",
+    rf"{_EMAIL_PART}@{_EMAIL_PART}\.{_EMAIL_PART}",
+    "for example you@example.org",
 )
 URL = Kind(
     "an http or https URL", rf"https?://{_HOST}{_URL_REST}", "for example https://example.org/"
 )
 SNAPSHOT = Kind(
     "an http or https URL with fields in braces",
-    rf"https?://{_HOST}(?::[0-9]{{1,5}})?/(?:[^\s\"'`{{}}<>\\^|]|[{{][a-z0-9]+[}}])*",
+    rf"https?://{_HOST}(?::[0-9]{{1,5}})?/(?:[^\s{_CONTROL}\"'`{{}}<>\\^|]|[{{][a-z0-9]+[}}])*",
     "for example https://snapshot.example.org/{archive}/{date}/{path}",
     _snapshot,
 )
@@ -243,20 +263,20 @@ VARIABLE = Kind(
     "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*", "for example LOG_LEVEL"
 )
 VALUE = Kind("text without NUL bytes", r"[^\x00]*", check=_no_secret)
-LINE = Kind(
-    "one line of text", r"[^\x00-\x1f\x7f-\x9f]*", "leave out line breaks and control characters"
-)
+LINE = Kind("one line of text", rf"[^{_CONTROL}]*", "leave out line breaks and control characters")
+HEADER_VALUE = Kind(LINE.what, LINE.pattern, LINE.hint, _header_value)
 WORD = Kind("a word without NUL bytes, not empty", r"[^\x00]+")
 ABSOLUTE = Kind(
     "an absolute path without '.', '..' or ':' in it",
-    r"(?:/(?!\.{1,2}(?:/|$))[^\x00-\x1f\x7f-\x9f/:]+)+",
+    rf"(?:/(?!\.{{1,2}}(?:/|$))[^{_CONTROL}/:]+)+",
     "for example /data/uploads",
 )
-PATTERN = Kind("a pattern as `borg help patterns` describes", r"[^\x00-\x1f\x7f-\x9f]+")
+PATTERN = Kind("a pattern as `borg help patterns` describes", rf"[^{_CONTROL}]+")
 RELATIVE = Kind(
     "a path relative to the file that names it",
-    r"(?!/|~)[^\x00-\x1f\x7f-\x9f]+",
+    rf"(?!/|~)[^{_CONTROL}]+",
     "absolute paths would mean something else on another machine",
+    _relative,
 )
 SYSCTL = Kind("a sysctl key", r"[a-z0-9_-]+(?:[./][A-Za-z0-9_-]+)+", "for example vm.swappiness")
 TIMEZONE = Kind(
@@ -270,7 +290,7 @@ LOCALE = Kind(
 SSH_KEY = Kind("an SSH public key", check=_ssh_key)
 PACKAGE = Kind(
     "the name of a Debian package",
-    r"[a-z0-9][a-z0-9+.-]+",
+    r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]",
     "versions are the lock's business, not the spec's",
 )
 FINGERPRINT = Kind(
@@ -281,15 +301,22 @@ FINGERPRINT = Kind(
 SUITE = Kind("an archive's suite", r"[A-Za-z0-9][A-Za-z0-9._/-]*", "for example trixie")
 COMPONENT = Kind("an archive's component", r"[a-z0-9][a-z0-9./-]*", "for example main")
 SECRET = Kind("a secret's name of letters, digits, _ . and -", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-HEADER = Kind("the name of an HTTP header", r"[A-Za-z0-9-]+", "for example X-Frame-Options")
+HEADER = Kind(
+    "the name of an HTTP header", r"[A-Za-z0-9][A-Za-z0-9-]*", "for example X-Frame-Options"
+)
 ACCOUNT = Kind(
     "a user of the container, by number or name",
     r"(?:[0-9]{1,9}|[a-z_][a-z0-9_-]{0,31})(?::(?:[0-9]{1,9}|[a-z_][a-z0-9_-]{0,31}))?",
     "for example 1000:1000",
 )
+_PLAIN: Final = rf"\s{_CONTROL}\"'\\$`"
+_SSH_WORD: Final = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*"
+"""`ssh` would read a leading dash as an option."""
+
 BORG = Kind(
     "a Borg repository",
-    r"ssh://[^\s/\"'\\$`]+/[^\s\"'\\$`]+|/[^\s\"'\\$`:]+|[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:[^\s\"'\\$`]+",
+    rf"ssh://(?:[^-{_PLAIN}/@][^{_PLAIN}/@]*@)?(?!-)[^{_PLAIN}/@]+/[^{_PLAIN}]+|/[^{_PLAIN}:]+"
+    rf"|{_SSH_WORD}@{_SSH_WORD}:[^{_PLAIN}]+",
     "for example ssh://u1@u1.example.org:23/./backups, or /mnt/backups",
     _repository,
 )

@@ -132,7 +132,7 @@ APP: Final = section(
         ),
         "port": number(1, 65535, "The port it listens on for HTTP.", example=8000),
         "health": text(
-            Kind("a path on the app", r"/[^\s\"'`{}\\]*", "for example /healthz"),
+            Kind("a path on the app", r"/[^\s\x00-\x1f\x7f-\x9f\"'`{}\\]*", "for example /healthz"),
             "A path that answers 2xx when the app is well.",
             example="/healthz",
         ),
@@ -181,7 +181,10 @@ _SITE: Final = section(
         ),
         "compress": flag("Answers are compressed (zstd, gzip).", Site("").compress),
         "headers": table(
-            kinds.HEADER, _LINE, "Headers added to answers.", {"X-Frame-Options": "DENY"}
+            kinds.HEADER,
+            {"type": "string", "check_with": kinds.HEADER_VALUE},
+            "Headers added to answers.",
+            {"X-Frame-Options": "DENY"},
         ),
     },
 )

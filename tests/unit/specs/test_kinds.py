@@ -51,6 +51,8 @@ GOOD: list[tuple[Kind, list[str]]] = [
     ),
     (kinds.URL, ["https://example.org", "http://h:8080/a?b=c#d", "https://example.org/%20"]),
     (kinds.SSH_KEY, [ED25519, RSA_4096, f"{ED25519}\n"]),
+    (kinds.HEADER, ["X-Frame-Options", "dnt"]),
+    (kinds.HEADER_VALUE, ["", "DENY", "default-src 'self'; report-to \"x\"", '{"group":"csp"}']),
 ]
 
 BAD: list[tuple[Kind, list[str]]] = [
@@ -77,6 +79,20 @@ BAD: list[tuple[Kind, list[str]]] = [
     (kinds.VALUE, ["a\0b"]),
 ]
 
+HOSTILE: list[tuple[Kind, list[str]]] = [
+    (kinds.NETWORK, ["fe80::%x } ; flush ruleset ; #/64", "fe80::1%eth0", "::1%a\nb/128"]),
+    (kinds.HEADER_VALUE, ['\\" "x', "ends with \\", "{$HOME}", "a\nb"]),
+    (kinds.HEADER, ["-Server", "", "X_Y", "a b"]),
+    (kinds.EMAIL, ["a@b.\\", "a`@b.c", "a\x00@b.c"]),
+    (kinds.URL, ["https://h/\x00", "https://h/\x1b[2J", "https://h/\x7f"]),
+    (kinds.BORG, ["ssh://-oProxyCommand=x/y", "-oProxyCommand=x@h:y", "/mnt/\x00", "u@-h:x"]),
+    (kinds.BORG, ["ssh://u@-h/x"]),
+    (kinds.RELATIVE, ["site\\public"]),
+    (kinds.PACKAGE, ["bash-"]),
+    (kinds.SSH_KEY, [f"{ED25519}\0", f"{ED25519}\r{ED25519}", f"\x0b{ED25519}"]),
+]
+"""What would mean something else in the file that it ends up in."""
+
 
 def _flat(cases: list[tuple[Kind, list[str]]]) -> list[tuple[Kind, str]]:
     return [(kind, value) for kind, values in cases for value in values]
@@ -87,7 +103,7 @@ def test_good_values_pass(kind: Kind, value: str) -> None:
     assert kind.fault(value) is None
 
 
-@pytest.mark.parametrize(("kind", "value"), _flat(BAD), ids=lambda part: str(part)[:30])
+@pytest.mark.parametrize(("kind", "value"), _flat(BAD + HOSTILE), ids=lambda part: str(part)[:30])
 def test_bad_values_are_refused(kind: Kind, value: str) -> None:
     assert kind.fault(value) is not None
 
