@@ -142,7 +142,7 @@ def _volumes(app: App) -> list[dict[str, Any]]:
         {
             "type": "bind",
             "source": source,
-            "target": target,
+            "target": _plain(target),
             "read_only": read_only,
             "bind": {"create_host_path": False},
         }

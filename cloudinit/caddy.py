@@ -61,7 +61,8 @@ def quoted(value: str) -> str:
     """One token of a Caddyfile that means exactly `value`; empty stays empty.
 
     Between double quotes only a quote is special; braces are placeholders everywhere unless a
-    backslash stands before them.
+    backslash stands before them. `kinds.HEADER_VALUE` and its like refuse what cannot be written:
+    a backslash, which may stand before a quote, and `{$`, replaced before quotes are read.
     """
     if not value:
         return ""

@@ -53,6 +53,13 @@ def test_docker_neither_pulls_nor_restarts() -> None:
     assert service["labels"] == {"bakehouse.app": "shop"}
 
 
+def test_compose_puts_no_variable_into_a_volume_or_a_command() -> None:
+    app = replace(FETCHED, volumes={"files": "/srv/$HOME"}, command=("run", "${HOME}"))
+    service = project(app)["services"]["blog-1"]
+    assert service["volumes"][0]["target"] == "/srv/$$HOME"
+    assert service["command"] == ["run", "$${HOME}"]
+
+
 def test_a_built_app_has_no_rights_and_brings_its_command() -> None:
     service = project(BUILT)["services"]["shop-1"]
     assert service["user"] == "65532:65532"
