@@ -54,7 +54,8 @@ def verb(*words: str, **more: str) -> Callable[[Callable[P, None]], Any]:
                 sys.stderr.close()
                 sys.exit(1)
             except OSError as error:
-                hint = "free some space" if error.errno == errno.ENOSPC else "see that it is there and yours"
+                full = error.errno == errno.ENOSPC
+                hint = "free some space" if full else "see that it is there and may be used"
                 print(f"error: {error}\n  hint: {hint}", file=sys.stderr)
                 sys.exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import sys
@@ -106,6 +107,29 @@ def test_an_image_is_baked_proven_found_and_compared(spec: Path, home: Home) -> 
     assert "~ file /etc/caddy/Caddyfile" in difference
     assert [line for line in difference.splitlines() if "X-Test" in line]
     assert leftovers(home) == []
+
+
+def test_a_bake_from_nothing_elsewhere_differs_in_the_one_file_that_was_touched(
+    spec: Path, home: Home
+) -> None:
+    image = last(build(spec, "--json"))
+    raw = Path(image["path"])
+    before = raw.stat()
+    with raw.open("r+b") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as disk:
+            file.seek(disk.find(b"<h1>hello</h1>"))
+        file.write(b"<h1>HELLO</h1>")
+    os.utime(raw, ns=(before.st_atime_ns, before.st_mtime_ns))  # nobody is to notice
+
+    words = invoke("build-image", "--spec", str(spec), "--check", "--json")
+    elsewhere = ["sh", "-c", 'umask 077; hostname elsewhere; exec taskset -c 0 "$@"', "sh", *words]
+    env = {"TZ": "Pacific/Chatham", "LC_ALL": "tr_TR.UTF-8", "TMPDIR": "/dev/shm", "HOME": "/"}
+    env["BAKEHOUSE_HOME"] = str(home.root)
+    done = run(["unshare", "--uts", *elsewhere], cwd=ROOT, env=env, check=False)
+    assert done.code == 1, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["differences"] == ["srv/sites/port_80/index.html: another content"]
+    assert found["again"] == image["digest"]
 
 
 @pytest.mark.parametrize(
