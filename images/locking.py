@@ -10,7 +10,6 @@ from images.home import Home, build_lock, clear_work, write_whole
 from images.progress import Progress
 from images.recipe import read_lock
 from specs import coverage
-from specs.errors import BakehouseError
 from specs.lock import Lock, changes, dump, lock_path
 from specs.model import Spec
 
@@ -37,22 +36,13 @@ class Renewed:
 
 
 def lock_of(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Lock:
-    """The lock beside the spec, made when there is none.
-
-    Raises BakehouseError when it was made for what the spec no longer says.
-    """
+    """The lock beside the spec, whether or not it is of this spec; made when there is none."""
     lock = read_lock(spec_file)
-    if lock is None:
-        renewed = _renew(spec, spec_file, home, progress, archive.EVERYTHING)
-        progress.note(renewed.lines()[-1])
-        return renewed.new
-    stale = list(coverage.differences(spec, spec_file.parent, lock))
-    if stale:
-        raise BakehouseError(
-            f"{lock_path(spec_file)} is not of this spec any more: {'; '.join(stale)}",
-            "run `invoke lock`: it adds what is missing and leaves the rest as it is",
-        )
-    return lock
+    if lock is not None:
+        return lock
+    renewed = _renew(spec, spec_file, home, progress, archive.EVERYTHING)
+    progress.note(renewed.lines()[-1])
+    return renewed.new
 
 
 def fitting_lock(spec: Spec, spec_file: Path) -> Renewed | None:

@@ -13,7 +13,8 @@ from typing import Final
 
 from cloudinit.bake import bake
 from images import payload
-from specs import facts
+from specs import coverage, facts
+from specs.errors import UsageError
 from specs.lock import Lock, lock_path, parse
 from specs.model import Spec
 from specs.plan import Plan, resolve
@@ -45,7 +46,16 @@ class Recipe:
 
 
 def prepare(spec: Spec, spec_file: Path, lock: Lock | None) -> Recipe:
-    """Gather what the spec names on disk and render its documents. Reads only."""
+    """Gather what the spec names on disk and render its documents. Reads only.
+
+    Raises UsageError when the lock was made for what the spec no longer says.
+    """
+    stale = list(coverage.differences(spec, spec_file.parent, lock)) if lock else []
+    if stale:
+        raise UsageError(
+            f"{lock_path(spec_file)} is not of this spec any more: {'; '.join(stale)}",
+            "run `invoke lock`: it adds what is missing and leaves the rest as it is",
+        )
     found = facts.gather(spec, spec_file.parent, lock)
     ours = payload.server()
     plan = resolve(spec, lock, (ours.payload, *found.payloads))

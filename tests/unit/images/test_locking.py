@@ -10,10 +10,11 @@ import pytest
 from images.home import Home
 from images.locking import Renewed, fitting_lock, lock_of
 from images.progress import Progress
+from images.recipe import prepare
 from specs import packages
-from specs.errors import BakehouseError
+from specs.errors import UsageError
 from specs.lock import Lock, LockedPackage, dump
-from specs.model import Spec, System
+from specs.model import App, Build, Docker, Spec, System, User
 
 SPEC = Spec("web")
 BASH = LockedPackage("bash", "1", "all", "debian", "pool/b.deb", "0" * 64, 5)
@@ -33,13 +34,25 @@ def test_a_lock_of_the_spec_is_taken_as_it_is(tmp_path: Path) -> None:
     assert lock_of(SPEC, tmp_path / "web.yaml", Home(tmp_path), Progress()) == LOCK
 
 
-def test_a_lock_of_another_spec_stops_the_build_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "web.lock").write_text(dump(LOCK))
-    spec = replace(SPEC, system=System(packages=("htop",)))
-    with pytest.raises(BakehouseError, match="extra also wants htop") as caught:
-        lock_of(spec, tmp_path / "web.yaml", Home(tmp_path), Progress())
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (replace(SPEC, system=System(packages=("htop",))), "extra also wants htop"),
+        (
+            replace(SPEC, apps=(App("shop", build=Build(("python3",))),), docker=Docker()),
+            "app:shop also wants python3",
+        ),
+        (replace(SPEC, users=(User("jane", sudo=True),)), "no number for the account jane"),
+    ],
+)
+def test_a_lock_of_another_spec_stops_everything_with_what_to_do(
+    tmp_path: Path, spec: Spec, why: str
+) -> None:
+    with pytest.raises(UsageError, match=why) as caught:
+        prepare(spec, tmp_path / "web.yaml", LOCK)
     assert str(tmp_path / "web.lock") in caught.value.message
     assert "invoke lock" in caught.value.hint
+    (tmp_path / "web.lock").write_text(dump(LOCK))
     assert fitting_lock(spec, tmp_path / "web.yaml") is None
 
 
