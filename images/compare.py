@@ -18,10 +18,13 @@ from specs.lock import Lock, parse
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: what its `bake.yaml` and its lock say. `size` is bytes, 0 when not baked."""
+    """One of the two: what its `bake.yaml` and its lock say.
+
+    `packages` is None without a lock; `size` is bytes, 0 when not baked.
+    """
 
     name: str
-    packages: Mapping[str, str]
+    packages: Mapping[str, str] | None
     files: Mapping[str, str]
     users: frozenset[str]
     units: frozenset[str]
@@ -64,10 +67,11 @@ def of_image(home: Home, image: store.Image, name: str) -> Side:
 
 
 def changes(old: Side, new: Side) -> tuple[Change, ...]:
-    """What turns `old` into `new`, sorted by kind and name."""
+    """What turns `old` into `new`, sorted by kind and name; packages only when both have them."""
+    known = old.packages is not None and new.packages is not None
     found = [
         *_between("file", old.files, new.files),
-        *_between("package", old.packages, new.packages),
+        *(_between("package", old.packages or {}, new.packages or {}) if known else ()),
         *_between("unit", dict.fromkeys(old.units, "on"), dict.fromkeys(new.units, "on")),
         *_between("user", dict.fromkeys(old.users, "there"), dict.fromkeys(new.users, "there")),
     ]
@@ -92,7 +96,7 @@ def _side(name: str, document: str, lock: Lock | None, size: int) -> Side:
     ]
     return Side(
         name=name,
-        packages={p.name: p.version for p in lock.image_packages()} if lock else {},
+        packages={p.name: p.version for p in lock.image_packages()} if lock else None,
         files={file["path"]: file["content"] or " " for file in bake["write_files"]},
         users=frozenset(user["name"] for user in bake["users"] if isinstance(user, dict)),
         units=frozenset(unit for units in enabled for unit in units),
