@@ -14,6 +14,7 @@ from images.locking import lock_of
 from images.ovens import local
 from images.progress import Progress
 from images.recipe import Recipe, prepare
+from images.sbom import provenance, sbom
 from images.verify import Kind, Report
 from specs.errors import BakehouseError
 from specs.lock import Lock, dump
@@ -94,6 +95,8 @@ def _bake_and_prove(recipe: Recipe, lock: Lock, home: Home, progress: Progress) 
     write_whole(staged / "plan.json", stored_plan.dump(recipe.plan))
     write_whole(staged / "bake.yaml", recipe.bake)
     write_whole(staged / "spec.lock", dump(lock))
+    write_whole(staged / "sbom.json", sbom(recipe))
+    write_whole(staged / "provenance.json", provenance(recipe, baked.layers, baked.disk))
     image = store.Image(
         id=recipe.id,
         name=recipe.spec.name,

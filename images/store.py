@@ -3,7 +3,8 @@
 ```
 images/<id>/image.raw     the disk        images/<id>/image.json    the record (class Image)
 images/<id>/bake.yaml     what made it    images/<id>/spec.lock     what it was made of
-images/<id>/plan.json     its plan       images/<id>/report.json   its proof
+images/<id>/plan.json     its plan        images/<id>/report.json   its proof
+images/<id>/sbom.json     what is in it   images/<id>/provenance.json  what it came from
 generations/<spec>/<n>.json
 ```
 An image appears whole, by one rename, and only with a passing report.
