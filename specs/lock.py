@@ -6,6 +6,7 @@ This module only reads and writes the form; `images.archive` asks the archives.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,22 @@ STACK: Final = ("core", "base", "services", "extra")
 """An image's layers of packages, lowest first; tools and built apps stand on `core` alone."""
 
 FORMAT: Final = 1
+
+_NAME: Final = re.compile(r"[a-z_][a-z0-9_-]*")
+_LAYER: Final = re.compile(r"[a-z]+|app:[a-z][a-z0-9-]*")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_PACKAGE: Final = {
+    "name": re.compile(r"[a-z0-9][a-z0-9+.-]+"),
+    "version": re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~-]*"),
+    "architecture": re.compile(r"[a-z0-9][a-z0-9-]*"),
+    "archive": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*"),
+    "path": re.compile(r"(?!/|(?:.*/)?\.\.(?:/|$))[^\x00-\x1f\x7f]+"),
+    "sha256": re.compile(r"[0-9a-f]{64}"),
+}
+"""What each text of a package may be: they become file names and words of commands."""
+
+LAST_ACCOUNT: Final = 59_999
+"""The last number that Debian gives to people (`UID_MAX` is 60,000)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -122,12 +139,44 @@ def parse(text: str, name: str) -> Lock:
         }
         indexes = {key: Index(**index) for key, index in data.pop("indexes").items()}
         wanted = {key: tuple(names) for key, names in data.pop("wanted", {}).items()}
-        return Lock(sets=sets, indexes=indexes, wanted=wanted, **data)
+        lock = Lock(sets=sets, indexes=indexes, wanted=wanted, **data)
+        for wrong in _wrong(lock):
+            raise ValueError(wrong)
+        return lock
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{name}: not a lock of this version of Bakehouse ({error})",
             "delete the file and run the build again to make a new lock",
         ) from error
+
+
+def _wrong(lock: Lock) -> Iterator[str]:
+    """What is not as `dump` would have written it, for the error."""
+    if not _number(lock.epoch, 0, 2**40) or not _fits(_NAME, lock.release, lock.architecture):
+        yield "its clock, release or architecture"
+    if not _fits(_LAYER, *lock.sets, *lock.wanted):
+        yield "the name of a layer"
+    for package in (package for packages in lock.sets.values() for package in packages):
+        for key, pattern in _PACKAGE.items():
+            if not _fits(pattern, getattr(package, key)):
+                yield f"the {key} of {package.name!r}"
+        if not _number(package.size, 0, 2**40):
+            yield f"the size of {package.name!r}"
+    for name, number in lock.uids.items():
+        if not _fits(_NAME, name) or not _number(number, 1, LAST_ACCOUNT):
+            yield f"the number of the account {name!r}"
+    if not _fits(_PACKAGE["name"], *(name for names in lock.wanted.values() for name in names)):
+        yield "a name in `wanted`"
+    if not _fits(_DIGEST, *lock.images.values()):
+        yield "the digest of an image"
+
+
+def _fits(pattern: re.Pattern[str], *texts: Any) -> bool:
+    return all(isinstance(text, str) and pattern.fullmatch(text) for text in texts)
+
+
+def _number(value: Any, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
 
 
 def changes(old: Lock | None, new: Lock) -> Iterator[str]:

@@ -84,3 +84,35 @@ def test_changes_are_told_by_layer() -> None:
 def test_what_is_no_lock_is_an_error_with_its_file(text: str) -> None:
     with pytest.raises(UsageError, match=r"web\.lock: not a lock"):
         parse(text, "web.lock")
+
+
+@pytest.mark.parametrize(
+    ("found", "planted"),
+    [
+        ('"name": "bash"', '"name": "../../etc/cron.d/x"'),
+        ('"name": "bash"', '"name": "--force-yes"'),
+        ('"version": "5.2"', '"version": "5.2/../x"'),
+        ('"version": "5.2"', '"version": 5'),
+        ('"architecture": "amd64", "archive"', '"architecture": "a/b", "archive"'),
+        ('"archive": "debian"', '"archive": "x y"'),
+        ('"path": "pool/bash.deb"', '"path": "pool/../../secret"'),
+        ('"path": "pool/bash.deb"', '"path": "a\\nb"'),
+        (f'"sha256": "{"a" * 64}"', f'"sha256": "../{"a" * 61}"'),
+        ('"size": 100', '"size": "100"'),
+        ('"size": 100', '"size": -1'),
+        ('"caddy": 542', '"caddy": "542; touch /x"'),
+        ('"caddy": 542', '"caddy": 0'),
+        ('"caddy": 542', '"x; touch /x": 542'),
+        ('"epoch": 1700000000', '"epoch": "x"'),
+        ('"epoch": 1700000000', '"epoch": true'),
+        ('"release": "trixie"', '"release": "../x"'),
+        ('"tools": [', '"app:../x": ['),
+        ('"other"', "5"),
+        (f'"sha256:{"d" * 64}"', '"latest"'),
+    ],
+)
+def test_a_tampered_lock_is_refused_with_what_is_wrong(found: str, planted: str) -> None:
+    text = dump(LOCK)
+    assert found in text
+    with pytest.raises(UsageError, match=r"web\.lock: not a lock"):
+        parse(text.replace(found, planted), "web.lock")
