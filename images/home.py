@@ -15,16 +15,21 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import platformdirs
 
-from specs.errors import BakehouseError
+from specs.errors import BakehouseError, UsageError, printable
+
+SPLITS: Final = re.compile(r"""[\s:,;%\\"'\[\]]|[\x00-\x1f\x7f]""")
+"""What separates, quotes or escapes in one of the places that a path is written into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,19 @@ class Home:
 
 
 def find_home(given: str = "") -> Home:
-    """`given` (`--store`), else `BAKEHOUSE_HOME`, else the platform's place for data."""
+    """`given` (`--store`), else `BAKEHOUSE_HOME`, else the platform's place for data.
+
+    Raises UsageError for a path that mount options, apt's lists or systemd-nspawn would take apart.
+    """
     chosen = given or os.environ.get("BAKEHOUSE_HOME", "")
-    return Home(Path(chosen).absolute() if chosen else platformdirs.user_data_path("bakehouse"))
+    root = Path(chosen).absolute() if chosen else platformdirs.user_data_path("bakehouse")
+    apart = SPLITS.search(str(root))
+    if apart:
+        raise UsageError(
+            f"{printable(str(root))} cannot keep images: its path holds {apart[0]!r}",
+            "name another folder with --store or BAKEHOUSE_HOME",
+        )
+    return Home(root)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from images.home import Home, sync_folder, write_whole
-from specs.errors import UsageError
+from specs.errors import BakehouseError, UsageError
 
 RAW: Final = "image.raw"
 RECORD: Final = "image.json"
@@ -74,6 +74,8 @@ def raw_path(home: Home, image_id: str) -> Path:
 
 def find(home: Home, image_id: str) -> Image | None:
     """The image of this id, or None when there is none or its disk is not as it was published."""
+    if Path(image_id).name != image_id:
+        return None
     try:
         data = json.loads((home.images / image_id / RECORD).read_text(encoding="utf-8"))
         data["layers"] = tuple(data["layers"])
@@ -103,11 +105,27 @@ def publish(home: Home, staged: Path, image: Image) -> None:
 
 
 def generations(home: Home, name: str = "") -> Iterator[Generation]:
-    """All generations of a spec, or of every spec, oldest first."""
-    for folder in sorted(home.generations.glob(name or "*")):
-        files = [file for file in folder.glob("*.json") if file.stem.isdigit()]
-        for file in sorted(files, key=lambda file: int(file.stem)):
-            yield Generation(**json.loads(file.read_text(encoding="utf-8")))
+    """All generations of a spec, or of every spec, oldest first.
+
+    Raises BakehouseError for a record that is damaged.
+    """
+    for folder in sorted(home.generations.glob("*")):
+        if name in ("", folder.name):
+            files = [file for file in folder.glob("*.json") if file.stem.isdecimal()]
+            yield from map(_generation, sorted(files, key=lambda file: int(file.stem)))
+
+
+def _generation(file: Path) -> Generation:
+    try:
+        found = Generation(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise BakehouseError(
+            f"{file}: not the record of a generation ({error})",
+            "delete the file; `invoke build-image` records the image again",
+        ) from error
+    if (found.name, found.number) != (file.parent.name, int(file.stem)):
+        raise BakehouseError(f"{file}: the record of another generation", "delete the file")
+    return found
 
 
 def add_generation(home: Home, name: str, image_id: str) -> Generation:
@@ -129,7 +147,7 @@ def look_up(home: Home, word: str) -> Image:
     name, _, number = word.partition("@")
     image_id = word
     if number:
-        ids = [g.image for g in generations(home, name) if str(g.number) == number]
+        ids = [g.image for g in generations(home, name) if name and str(g.number) == number]
         image_id = ids[0] if ids else ""
     found = find(home, image_id) if image_id else None
     if found is None:

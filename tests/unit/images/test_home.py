@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from images.home import Home, build_lock, find_home, need_space, write_whole
-from specs.errors import BakehouseError
+from specs.errors import BakehouseError, UsageError
 
 
 def test_home_is_what_was_given_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +16,12 @@ def test_home_is_what_was_given_then_the_environment(monkeypatch: pytest.MonkeyP
     assert find_home().root == Path("/srv/one")
     monkeypatch.delenv("BAKEHOUSE_HOME")
     assert find_home().root.name == "bakehouse"
+
+
+@pytest.mark.parametrize("name", ["a b", "a:b", "a,b", "a\nb", "a%20b", 'a"b', "[a]", "a\\b"])
+def test_a_path_that_mounts_would_take_apart_is_no_home(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot keep images"):
+        find_home(f"/srv/{name}")
 
 
 def test_write_whole_replaces_and_leaves_no_draft(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from images import store
 from images.home import Home
-from specs.errors import UsageError
+from specs.errors import BakehouseError, UsageError
 
 
 @pytest.fixture
@@ -102,3 +102,28 @@ def test_the_record_is_readable_by_other_tools(home: Home) -> None:
     image = publish(home, "web")
     record = json.loads((home.images / image.id / store.RECORD).read_text())
     assert record["id"] == image.id and record["seconds"] == {"disk": 1.5}
+
+
+OTHER = '{"name": "web", "number": 2, "image": "a", "created": ""}'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": "web", "number": "1"}', OTHER])
+def test_a_damaged_generation_is_an_error_with_its_file(home: Home, text: str) -> None:
+    file = home.generations / "web" / "1.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(BakehouseError, match=r"web/1\.json"):
+        list(store.generations(home))
+
+
+@pytest.mark.parametrize("name", ["/etc", ".", "..", "*", "web/.."])
+def test_a_name_is_a_name_and_no_pattern(home: Home, name: str) -> None:
+    store.add_generation(home, "web", publish(home, "web").id)
+    assert list(store.generations(home, name)) == []
+
+
+@pytest.mark.parametrize("word", ["@1", "../images/web-000000000000", "web@", ""])
+def test_only_an_id_or_a_generation_means_an_image(home: Home, word: str) -> None:
+    store.add_generation(home, "web", publish(home, "web").id)
+    with pytest.raises(UsageError, match="no image"):
+        store.look_up(home, word)
