@@ -128,8 +128,13 @@ def userlist(logins: Mapping[str, Login]) -> str:
 
 
 def database_url(database: str, role: str, password: str) -> str:
-    """Where a container finds the database: the pooler's address, never Postgres itself."""
-    return f"postgresql://{quote(role, safe='')}:{password}@{ADDRESS}/{quote(database, safe='')}"
+    """Where a container finds the database: the pooler's address, never Postgres itself.
+
+    The pooler is on the same host and speaks no TLS. libpq would try TLS and go on without; some
+    drivers, such as Go's lib/pq, insist on it unless told otherwise.
+    """
+    login = f"{quote(role, safe='')}:{password}"
+    return f"postgresql://{login}@{ADDRESS}/{quote(database, safe='')}?sslmode=disable"
 
 
 def quoted(name: str) -> str:

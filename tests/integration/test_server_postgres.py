@@ -136,7 +136,8 @@ def test_the_console_is_for_root(primary: Machine) -> None:
 def test_a_paused_pooler_keeps_its_clients_while_postgres_restarts(primary: Machine) -> None:
     """The pooler is bound to nothing that stops, and a held query gets its answer."""
     console(primary, "PAUSE")
-    held = f"{PSQL} {url(primary)} -c 'SELECT 42' >/run/held 2>&1; echo done >>/run/held"
+    query = f"{PSQL} {shlex.quote(url(primary))} -c 'SELECT 42'"
+    held = f"{query} >/run/held 2>&1; echo done >>/run/held"
     primary.run(f"systemd-run --quiet sh -c {shlex.quote(held)}")
     primary.run("systemctl stop postgresql@17-main")
     assert state_of(primary, "pgbouncer") == "active"

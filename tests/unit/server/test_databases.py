@@ -70,7 +70,7 @@ def test_userlist_holds_verifiers_and_no_password() -> None:
 
 def test_database_url() -> None:
     url = databases.database_url("guestbook", "keeper", "secret")
-    assert url == "postgresql://keeper:secret@10.88.88.1:6432/guestbook"
+    assert url == "postgresql://keeper:secret@10.88.88.1:6432/guestbook?sslmode=disable"
 
 
 def test_script_connects_before_it_makes_extensions() -> None:
