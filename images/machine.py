@@ -11,16 +11,17 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from images import ssh
+from images.guest import Guest
 from images.lab import Lab
 from images.mounts import overlay
 from images.network import Address, network_config
 from images.rootfs import mounted
-from images.run import Process, Result, run, show, start
+from images.run import Result, run, start
 from specs.errors import BakehouseError
 
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
@@ -54,16 +55,21 @@ class Description:
 
 
 @dataclass(slots=True)
-class Machine:
-    """A booted machine, made by `booted`: `folder` is ours, `root` are its own files."""
+class Machine(Guest):
+    """A booted machine, made by `booted`: `folder` is ours, `root` are its own files.
+
+    Its console is kept over all boots; its SSH configuration works inside the lab's namespace.
+    """
+
+    kind = "machine"
+    limit = 120
+    attempt = 30
+    pause = 0.2
 
     lab: Lab
     what: Description
-    folder: Path
     root: Path
-    door: ssh.Door
     binds: Mapping[str, Path]
-    process: Process | None = field(default=None)
 
     @property
     def name(self) -> str:
@@ -74,29 +80,6 @@ class Machine:
     def address(self) -> Address:
         """Where it is found from the client's side."""
         return self.what.address
-
-    @property
-    def console(self) -> Path:
-        """What it wrote to its console, over all boots."""
-        return self.folder / "console.log"
-
-    @property
-    def ssh_config(self) -> Path:
-        """An SSH configuration in which it is called `machine`, usable inside the namespace."""
-        return self.door.config
-
-    def run(
-        self,
-        words: str | Sequence[str],
-        *,
-        timeout: float = 120,
-        check: bool = True,
-        stdin: str | None = None,
-    ) -> Result:
-        """Run a shell line, or words, there as root. Raises CommandError as `run` does."""
-        line = words if isinstance(words, str) else show(words)
-        there = show(["sudo", "-n", "--", "/bin/sh", "-c", line])
-        return run(self.door.command(there), timeout=timeout, check=check, stdin=stdin)
 
     def client(self, argv: Sequence[str], timeout: float = 60, check: bool = True) -> Result:
         """Run a command on the client's side of the network."""
@@ -114,28 +97,10 @@ class Machine:
         environment = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         self.process = start(argv, output=self.console, env=environment)
 
-    def wait(self) -> None:
-        """Wait until SSH lets us in. Raises BakehouseError, with the console's end, when not."""
-        deadline = time.monotonic() + self.what.patience
-        while not self._reached():
-            self._check_alive(deadline)
-            time.sleep(0.2)
-
-    def _check_alive(self, deadline: float) -> None:
-        """Raises BakehouseError when the machine has ended, or the deadline has passed."""
-        if self.process is None or not self.process.alive():
-            raise BakehouseError(f"the machine ended while it booted\n{self.tail()}")
-        if time.monotonic() > deadline:
-            why = f"does not let us in by SSH after {self.what.patience:g} s"
-            raise BakehouseError(f"the machine boots, but {why}\n{self.tail()}")
-
-    def _reached(self) -> bool:
-        """Take its host key from its own files, which is the verified first contact, and log in."""
+    def host_key(self) -> str:
+        """From its own files, which makes the first contact a verified one."""
         public = self.root / HOST_KEY
-        if not public.exists() or not (text := public.read_text(encoding="utf-8")):
-            return False
-        (self.folder / "known_hosts").write_text(ssh.known_host(text), encoding="utf-8")
-        return ssh.attempt(self.door, "true", timeout=30).code == 0
+        return public.read_text(encoding="utf-8") if public.exists() else ""
 
     def settle(self, timeout: float = 120) -> str:
         """Wait until no unit is starting any more; `running`, `degraded` when one failed.
@@ -152,9 +117,9 @@ class Machine:
         before = self._boot_id()
         ssh.attempt(self.door, "sudo -n systemctl reboot", timeout=30)
         ssh.close(self.door)
-        deadline = time.monotonic() + self.what.patience
+        deadline = time.monotonic() + self.patience
         while self._boot_id() in ("", before):
-            self._check_alive(deadline)
+            self.check_alive(deadline)
             time.sleep(0.2)
 
     def _boot_id(self) -> str:
@@ -172,16 +137,11 @@ class Machine:
         """Shut down in order."""
         ssh.attempt(self.door, "sudo -n systemctl poweroff", timeout=30)
         ssh.close(self.door)
-        deadline = time.monotonic() + self.what.patience
-        while self.process is not None and self.process.alive():
+        deadline = time.monotonic() + self.patience
+        while self.alive():
             if time.monotonic() > deadline:
                 raise BakehouseError(f"the machine does not go down\n{self.tail()}")
             time.sleep(0.1)
-
-    def tail(self) -> str:
-        """The last lines of its console."""
-        text = self.console.read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-30:])
 
 
 def nspawn_command(root: Path, name: str, binds: Mapping[str, Path]) -> list[str]:
@@ -225,7 +185,8 @@ def booted(lab: Lab, what: Description, *, wait: bool = True) -> Iterator[Machin
             ssh.config_text(folder, what.address.v4, what.port, what.admin, key), encoding="utf-8"
         )
         door = ssh.Door(config, tuple(lab.client([])))
-        machine = Machine(lab, what, folder, root, door, _plain_folders(root, memory))
+        binds = _plain_folders(root, memory)
+        machine = Machine(folder, door, what.patience, lab, what, root, binds)
         stack.callback(machine.power_cut)
         machine.start()
         if wait:

@@ -9,18 +9,17 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from images import kvm, ssh
+from images.guest import Guest
 from images.kvm import Accelerator
 from images.machine import Description
-from images.run import Process, Result, run, show, start
-from specs.errors import BakehouseError
+from images.run import run, start
 
 Firmware = Literal["bios", "uefi"]
 
@@ -75,36 +74,24 @@ def overlay_command(image: Path, target: Path, size: int) -> list[str]:
 
 
 @dataclass(slots=True)
-class Machine:
-    """A virtual machine, made by `boot`; all it has lies in `folder`."""
+class Machine(Guest):
+    """A virtual machine, made by `boot`; all it has lies in `folder`.
+
+    Its console is what it wrote to its serial port in this boot.
+    """
+
+    kind = "virtual machine"
+    limit = 300
+    attempt = 60
+    pause = 1
 
     hardware: Hardware
-    folder: Path
     host_port: int
-    door: ssh.Door = field(init=False)
-    process: Process | None = field(default=None)
-
-    def __post_init__(self) -> None:
-        self.door = ssh.Door(self.folder / "ssh_config")
 
     @property
     def ssh_address(self) -> tuple[str, int]:
         """Where its SSH is found from this host."""
         return LOOPBACK, self.host_port
-
-    @property
-    def console(self) -> Path:
-        """What it wrote to its serial port in this boot."""
-        return self.folder / "console.log"
-
-    @property
-    def ssh_config(self) -> Path:
-        """An SSH configuration in which it is called `machine`, once `booted` has let us in."""
-        return self.door.config
-
-    def alive(self) -> bool:
-        """Whether it is switched on."""
-        return self.process is not None and self.process.alive()
 
     def start(self) -> None:
         """Switch it on, without waiting for anything."""
@@ -117,44 +104,20 @@ class Machine:
         if self.process is not None:
             self.process.stop(signal.SIGKILL)
 
-    def run(
-        self, words: str | Sequence[str], *, timeout: float = 300, check: bool = True
-    ) -> Result:
-        """Run a shell line, or words, there as root. Raises CommandError as `run.run` does."""
-        line = words if isinstance(words, str) else show(words)
-        there = show(["sudo", "-n", "--", "/bin/sh", "-c", line])
-        return run(self.door.command(there), timeout=timeout, check=check)
-
-    def wait(self, patience: float) -> None:
-        """Wait until SSH lets us in. Raises BakehouseError, with the console's end, when not."""
-        deadline = time.monotonic() + patience
-        while not self._reached():
-            if not self.alive():
-                log = (self.folder / "qemu.log").read_text(encoding="utf-8", errors="replace")
-                raise BakehouseError(f"the virtual machine ended\n{log}{self.tail()}")
-            if time.monotonic() > deadline:
-                why = f"does not let us in by SSH after {patience:g} s"
-                raise BakehouseError(f"the virtual machine {why}\n{self.tail()}")
-            time.sleep(1)
-
-    def _reached(self) -> bool:
-        """Take its host key, which cannot be another's on a port of our own, and log in."""
+    def host_key(self) -> str:
+        """From the network, where it cannot be another's: the port is one of our own."""
         scan = ["ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", str(self.host_port), LOOPBACK]
-        found = run(scan, check=False).stdout.split(maxsplit=1)
-        if len(found) < 2:
-            return False
-        (self.folder / "known_hosts").write_text(ssh.known_host(found[1]), encoding="utf-8")
-        return ssh.attempt(self.door, "true", timeout=60).code == 0
+        return run(scan, check=False).stdout.partition(" ")[2]
 
     def tail(self) -> str:
-        """The last lines of its console."""
-        if not self.console.exists():
-            return ""
-        text = self.console.read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-30:])
+        """What qemu itself said, and the last lines of the machine's console."""
+        said = (self.folder / "qemu.log").read_text(encoding="utf-8", errors="replace")
+        return said + super(Machine, self).tail()
 
 
-def boot(image: Path, folder: Path, seed: Mapping[str, str], hardware: Hardware) -> Machine:
+def boot(
+    image: Path, folder: Path, seed: Mapping[str, str], hardware: Hardware, patience: float
+) -> Machine:
     """Switch on a machine with a copy of `image`. `folder` is new and made here.
 
     `seed` has the texts of `user-data` and `meta-data`, as for cloud-init's NoCloud source.
@@ -167,7 +130,7 @@ def boot(image: Path, folder: Path, seed: Mapping[str, str], hardware: Hardware)
     run(overlay_command(image, folder / "disk.qcow2", size))
     if hardware.firmware == "uefi":
         shutil.copy(OVMF / "OVMF_VARS_4M.fd", folder / "vars.fd")
-    machine = Machine(hardware, folder, _free_port())
+    machine = Machine(folder, ssh.Door(folder / "ssh_config"), patience, hardware, _free_port())
     machine.start()
     return machine
 
@@ -194,11 +157,11 @@ def booted(folder: Path, what: Description, firmware: Firmware) -> Iterator[Mach
             "meta-data": f"instance-id: {what.hostname}-1\nlocal-hostname: {what.hostname}\n",
         }
         hardware = Hardware(firmware=firmware, disk=what.size, ssh_port=what.port)
-        machine = boot(what.source, folder, seed, hardware)
+        machine = boot(what.source, folder, seed, hardware, what.patience * SLOWDOWN)
         host, port = machine.ssh_address
         text = ssh.config_text(folder, host, port, what.admin, key)
         machine.ssh_config.write_text(text, encoding="utf-8")
-        machine.wait(what.patience * SLOWDOWN)
+        machine.wait()
         yield machine
     finally:
         if machine is not None:

@@ -9,9 +9,10 @@ from images import store, stored_plan
 from images.expectations import expectations, secret_names
 from images.home import Home
 from images.lab import lab
+from images.plant import plant
 from images.progress import Progress
 from images.run import interact
-from images.verify import Kind, await_units, plant, throwaway
+from images.verify import Kind, await_units, throwaway
 
 PATIENCE: Final = 60.0
 """Seconds to wait for services; a person may want to see one that does not start."""
@@ -28,7 +29,7 @@ def look_inside(image: store.Image, home: Home, kind: Kind) -> int:
         note(f"booting a throwaway of {image.id} ({kind})")
         with throwaway(place, store.raw_path(home, image.id), plan, kind) as target:
             planted = {name: secrets.token_hex(16) for name in secret_names(plan.image)}
-            plant(target, planted)
+            plant(target.door, planted)
             note("waiting for its services")
             await_units(target, expectations(plan, planted), PATIENCE)
             return interact(target.door.command(options=("-t",)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from images.run import Result, TimedOutError, run
+from images.run import Result, TimedOutError, run, show
 
 ALIAS: Final = "machine"
 """The name by which a machine's SSH configuration knows it."""
@@ -81,6 +81,24 @@ def known_host(public: str) -> str:
 def close(door: Door) -> None:
     """End the shared connection: it must not outlive the machine's boot."""
     run(door.command(options=("-O", "exit")), check=False, timeout=10)
+
+
+def as_root(
+    door: Door,
+    words: str | Sequence[str],
+    *,
+    timeout: float,
+    check: bool = True,
+    stdin: str | None = None,
+) -> Result:
+    """Run a shell line, or words, on the machine as root. Raises CommandError as `run` does.
+
+    What nobody else may see goes in by `stdin`: words show in the lists of processes, on this host
+    and there, and in the error of a command that fails.
+    """
+    line = words if isinstance(words, str) else show(words)
+    there = show(["sudo", "-n", "--", "/bin/sh", "-c", line])
+    return run(door.command(there), timeout=timeout, check=check, stdin=stdin)
 
 
 def attempt(door: Door, command: str, timeout: float) -> Result:

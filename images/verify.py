@@ -7,23 +7,24 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from cloudinit.boot import boot as boot_yaml
 from images import machine, qemu
 from images.expectations import expectations, secret_names
+from images.guest import Guest
 from images.lab import Lab, lab
 from images.machine import Description, Machine
+from images.plant import plant
 from images.qemu import SLOWDOWN
 from images.rootfs import mounted
-from images.run import Result, run
-from images.ssh import ALIAS, Door
-from specs import layout
+from images.run import run
+from images.ssh import ALIAS
 from specs.errors import BakehouseError
 from specs.plan import Plan
 
@@ -97,7 +98,7 @@ def verify(
     with lab() as place, mounted(image, place.folder / "tree") as tree:
         say(f"booting ({kind})")
         with throwaway(place, image, plan, kind) as target:
-            plant(target, planted)
+            plant(target.door, planted)
             say("waiting for its services")
             await_units(target, expected, SETTLE * (1 if kind == "nspawn" else SLOWDOWN))
             lines = _run_suite(target, tree, expected, kind, say)
@@ -113,20 +114,8 @@ def verify(
     )
 
 
-class Target(Protocol):
-    """What the gate asks of a booted machine, of whatever kind."""
-
-    folder: Path
-    door: Door
-
-    def run(
-        self, words: str | Sequence[str], /, *, timeout: float = ..., check: bool = ...
-    ) -> Result:
-        """Run a shell line, or words, there as root."""
-
-
 @contextmanager
-def throwaway(place: Lab, image: Path, plan: Plan, kind: Kind) -> Iterator[Target]:
+def throwaway(place: Lab, image: Path, plan: Plan, kind: Kind) -> Iterator[Guest]:
     """A throwaway server of this plan, which may make itself an empty database."""
     what = describe(image, plan)
     if kind == "nspawn":
@@ -153,17 +142,7 @@ def describe(image: Path, plan: Plan) -> Description:
     )
 
 
-def plant(target: Target, values: Mapping[str, str]) -> None:
-    """Deliver secrets to a machine as an operator would: files that root alone can read."""
-    lines = [f"install -d -m 0700 {layout.SECRETS}", "umask 077"]
-    lines += [
-        f"printf %s {shlex.quote(value)} >{layout.SECRETS}/{shlex.quote(name)}"
-        for name, value in values.items()
-    ]
-    target.run("\n".join(["set -e", *lines]))
-
-
-def await_units(target: Target, expected: Mapping[str, Any], patience: float) -> None:
+def await_units(target: Guest, expected: Mapping[str, Any], patience: float) -> None:
     """Wait until no expected unit is starting any more; the suite tells which is not active."""
     names = [*expected["units"], *expected["timers"]]
     question = f"systemctl is-system-running; systemctl is-active {shlex.join(names)}"
@@ -175,7 +154,7 @@ def await_units(target: Target, expected: Mapping[str, Any], patience: float) ->
         time.sleep(0.5)
 
 
-def suite_command(target: Target, tree: Path, kind: Kind, expect: Path, results: Path) -> list[str]:
+def suite_command(target: Guest, tree: Path, kind: Kind, expect: Path, results: Path) -> list[str]:
     """pytest with the machine as testinfra's host, on the client's side of the lab.
 
     A virtual machine gets no address: it can be reached by SSH, and by nothing else.
@@ -202,7 +181,7 @@ def suite_command(target: Target, tree: Path, kind: Kind, expect: Path, results:
 
 
 def _run_suite(
-    target: Target,
+    target: Guest,
     tree: Path,
     expected: Mapping[str, Any],
     kind: Kind,

@@ -5,15 +5,19 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pytest
 
+from images.plant import plant
+from images.ssh import Door
 from tests.image.kit import Expected, Shell
 
 PATIENCE = 600
 """Seconds; an emulated machine takes a minute and more to boot."""
 
 UNSETTLED = frozenset({"initializing", "starting", "activating", "reloading"})
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SEED = "/var/lib/cloud/seed/nocloud"
 
 
@@ -66,34 +70,40 @@ def look(sh: Shell, expect: Expected) -> State:
 
 
 def reboot(config: str, expect: Expected) -> None:
-    """Reboot in order, and wait until every unit is as it should be."""
-    boot = ask(config, "cat /proc/sys/kernel/random/boot_id").stdout
+    """Reboot in order, deliver the secrets again, and wait until every unit is as it should be."""
+    before = ask(config, f"cat {BOOT_ID}").stdout
     ask(config, "sudo systemctl reboot")
+    deadline = time.monotonic() + PATIENCE
+    while ask_anew(config, f"cat {BOOT_ID}").stdout in ("", before):
+        assert time.monotonic() < deadline, "does not let us in after its reboot"
+        time.sleep(0.5)
+    plant(Door(Path(config)), expect["secrets"])
+
     names = [*expect["units"], *expect["timers"]]
     units = " ".join(names)
-    question = (
-        "cat /proc/sys/kernel/random/boot_id;"
-        f" systemctl is-system-running; systemctl is-active {units}"
-    )
-    deadline = time.monotonic() + PATIENCE
+    question = f"systemctl is-system-running; systemctl is-active {units}"
     states: list[str] = []
-    while time.monotonic() < deadline and (
-        len(states) < len(names) + 2 or UNSETTLED & {*states} or boot.strip() in states
-    ):
+    while time.monotonic() < deadline and (len(states) < len(names) + 1 or UNSETTLED & {*states}):
         time.sleep(0.5)
-        subprocess.run(
-            ["ssh", "-F", config, "-O", "exit", "machine"], capture_output=True, check=False
-        )
-        states = ask(config, question).stdout.split()
+        states = ask_anew(config, question).stdout.split()
     found = ask(config, "systemctl is-system-running; systemctl list-units --failed").stdout
     assert found.startswith("running\n"), found
     assert set(ask(config, f"systemctl is-active {units}").stdout.split()) == {"active"}
 
 
+def ask_anew(config: str, line: str) -> subprocess.CompletedProcess[str]:
+    """As `ask`, by a connection that cannot be one to the boot before."""
+    subprocess.run(["ssh", "-F", config, "-O", "exit", "machine"], capture_output=True, check=False)
+    return ask(config, line)
+
+
 def ask(config: str, line: str) -> subprocess.CompletedProcess[str]:
-    """Run a line by SSH; unlike testinfra, no connection is an answer too."""
+    """Run a line by SSH; unlike testinfra, no connection and no end are an answer too."""
     words = ["ssh", "-F", config, "machine", line]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 255, "", "")
 
 
 @pytest.fixture(scope="module")
