@@ -1,28 +1,26 @@
-"""The verbs. Each parses its call, calls one function, prints what came back; errors become exit
-codes here and nowhere else: 0 done, 1 failed, 2 the spec or the call is wrong.
+"""The verbs. Each parses its call, calls one function, prints what came back (`images.calls`).
 
 What a verb needs is imported when it runs: `invoke validate` must not wait for the ovens.
 """
 
 from __future__ import annotations
 
-import errno
-import functools
 import json as jsonlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, ParamSpec
+from typing import Any, Final
 
 from invoke.context import Context
-from invoke.tasks import task
 
-from specs.errors import BakehouseError, SpecError, UsageError
+from images import calls
+from images.calls import emit
+from specs.errors import UsageError
 
-P = ParamSpec("P")
 ROOT: Final = Path(__file__).parent
-SPEC: Final = "specs/hobby.yaml"
+SPEC: Final = os.path.relpath(ROOT / "specs/hobby.yaml")
 HELP: Final = {
     "spec": f"the spec file (default: {SPEC})",
     "store": "where images and caches are kept (default: $BAKEHOUSE_HOME, else the user's data)",
@@ -30,49 +28,9 @@ HELP: Final = {
 }
 
 
-def verb(*words: str, **more: str) -> Callable[[Callable[P, None]], Any]:
-    """A task whose errors are printed once, with their hint, and end the process with their code.
-
-    `words` are the options whose help is the common one, `more` maps others to theirs.
-    """
-
-    def decorate(function: Callable[P, None]) -> Any:
-        @functools.wraps(function)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-            try:
-                function(*args, **kwargs)
-            except BakehouseError as error:
-                if kwargs.get("json"):
-                    print(jsonlib.dumps(_as_data(error)))
-                else:
-                    print(f"error: {error}", file=sys.stderr)
-                sys.exit(error.exit_code)
-            except KeyboardInterrupt:
-                print("stopped; nothing was published", file=sys.stderr)
-                sys.exit(130)
-            except BrokenPipeError:
-                sys.stderr.close()
-                sys.exit(1)
-            except OSError as error:
-                full = error.errno == errno.ENOSPC
-                hint = "free some space" if full else "see that it is there and may be used"
-                print(f"error: {error}\n  hint: {hint}", file=sys.stderr)
-                sys.exit(1)
-
-        help_ = {word: HELP[word] for word in words} | more
-        return task(guarded, help={key.replace("_", "-"): text for key, text in help_.items()})
-
-    return decorate
-
-
-def _as_data(error: BakehouseError) -> dict[str, Any]:
-    if isinstance(error, SpecError):
-        return {"ok": False, "problems": [problem.as_data() for problem in error.problems]}
-    return {"ok": False, "error": error.message, "hint": error.hint}
-
-
-def _emit(json: bool, data: Any, text: str) -> None:
-    print(jsonlib.dumps(data) if json else text)
+def verb(*words: str, **more: str) -> Callable[[Callable[..., None]], Any]:
+    """A verb of the command line: `words` are the options whose help is the common one."""
+    return calls.verb({word: HELP[word] for word in words} | more)
 
 
 def _alone(what: str) -> None:
@@ -99,7 +57,7 @@ def validate(_: Context, spec: str = SPEC, json: bool = False) -> None:
     from specs.read import read
 
     model = read(Path(spec))
-    _emit(json, {"ok": True, "name": model.name}, f"{spec}: {model.name} is valid")
+    emit(json, {"ok": True, "name": model.name}, f"{spec}: {model.name} is valid")
 
 
 @verb(out="write the JSON Schema to this file instead of printing it")
@@ -149,7 +107,7 @@ def plan(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> N
         else "no generation yet",
         *(line for change in changes for line in change.lines()),
     ]
-    _emit(json, data, "\n".join(lines))
+    emit(json, data, "\n".join(lines))
 
 
 @verb("spec", out="the folder to write into (made when it is not there)")
@@ -196,7 +154,7 @@ def _renew(spec: str, store: str, json: bool, only: str | None) -> None:
     if renewed is None:
         _alone("reading the archives")
         renewed = lock_again(model, path, find_home(store), Progress(), only)
-    _emit(json, renewed.as_data(), "\n".join(renewed.lines()))
+    emit(json, renewed.as_data(), "\n".join(renewed.lines()))
 
 
 @verb("spec", "store", "json", check="bake it again from nothing and compare, bit by bit")
@@ -219,7 +177,7 @@ def build_image(
         built = built or build(model, path, home, Progress())
         if check:
             found = check_built(model, path, home, Progress())
-            _emit(json, asdict(found), found.summary())
+            emit(json, asdict(found), found.summary())
             sys.exit(0 if found.same else 1)
     data = {
         "image": built.image.id,
@@ -231,7 +189,7 @@ def build_image(
     }
     how = "exists" if built.cached else "is baked and proven"
     text = f"{built.image.id} {how}: generation {built.generation.number}\n{built.path}"
-    _emit(json, data, text)
+    emit(json, data, text)
 
 
 def _kind(boot: str) -> Any:
@@ -275,7 +233,7 @@ def test_image(
     home, found = _chosen(image, spec, store)
     _alone("booting an image")
     report = prove(found, home, _kind(boot), Progress())
-    _emit(json, jsonlib.loads(report.as_json()), report.summary())
+    emit(json, jsonlib.loads(report.as_json()), report.summary())
     if not report.passed:
         sys.exit(1)
 
@@ -302,7 +260,7 @@ def generations(_: Context, name: str = "", store: str = "", json: bool = False)
     found = list(stored.generations(home, name))
     lines = [f"{g.name}@{g.number}  {g.image}  {g.created}" for g in found]
     text = "\n".join(lines) or f"no generations in {home.root}; run `invoke build-image`"
-    _emit(json, [asdict(generation) for generation in found], text)
+    emit(json, [asdict(generation) for generation in found], text)
 
 
 @verb(
@@ -320,7 +278,7 @@ def diff(_: Context, old: str, new: str, store: str = "", json: bool = False) ->
     sides = [compare.side(home, word, _recipe) for word in (old, new)]
     found = compare.changes(*sides)
     lines = [line for change in found for line in change.lines()]
-    _emit(json, [asdict(change) for change in found], "\n".join(lines) or "no difference")
+    emit(json, [asdict(change) for change in found], "\n".join(lines) or "no difference")
 
 
 @verb("store", "json")
@@ -334,6 +292,10 @@ def doctor(_: Context, store: str = "", json: bool = False) -> None:
         f"ok       {finding.what}" if finding.good else f"MISSING  {finding.what}: {finding.hint}"
         for finding in found
     ]
-    _emit(json, [asdict(finding) for finding in found], "\n".join(lines))
+    emit(json, [asdict(finding) for finding in found], "\n".join(lines))
     if not all(finding.good for finding in found):
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    calls.main(ROOT)

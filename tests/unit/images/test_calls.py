@@ -1,0 +1,47 @@
+"""How a wrong call and a refusal of the system are told."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from images.calls import as_data, told_of, wrong_call
+from specs.errors import BakehouseError, Place, Problem, SpecError
+
+VERBS = ("validate", "build-image", "plan")
+FLAGS = ("--spec", "-s", "--json", "-j")
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "hint"),
+    [
+        ("No idea what 'validat' is!", "validat: no such verb", "did you mean validate?"),
+        ("No idea what 'build_image' is!", "build_image: no such verb", "mean build-image?"),
+        ("No idea what 'xyz' is!", "xyz: no such verb", "--list"),
+        ("No idea what '--sepc' is!", "--sepc: no such option", "did you mean --spec?"),
+        ("No idea what '--xyzw' is!", "--xyzw: no such option", "--help VERB"),
+        ("No idea what 'a/b.yaml' is!", "a/b.yaml: not a verb", "--spec a/b.yaml"),
+        ("Flag <Argument: spec (s)> needed value!", "--spec: needs a value", "--spec VALUE"),
+        ("'diff' did not receive: 'new'!", "'diff' did not receive: 'new'", "--help VERB"),
+    ],
+)
+def test_a_wrong_call_is_told_with_a_next_step(said: str, message: str, hint: str) -> None:
+    wrong = wrong_call(said, VERBS, FLAGS)
+    assert wrong.message == message
+    assert hint in wrong.hint
+    assert wrong.exit_code == 2
+
+
+def test_what_the_system_refuses_is_told_with_its_file() -> None:
+    told = told_of(PermissionError(errno.EACCES, "Permission denied", "/srv/x"))
+    assert told.message == "/srv/x: Permission denied"
+    assert "rights" in told.hint
+    assert told.exit_code == 1
+    assert "space" in told_of(OSError(errno.ENOSPC, "No space left on device")).hint
+
+
+def test_errors_as_data() -> None:
+    assert as_data(BakehouseError("m", "h")) == {"ok": False, "error": "m", "hint": "h"}
+    problem = Problem(Place("x.yaml", 3, 1), "name", "is missing")
+    assert as_data(SpecError((problem,))) == {"ok": False, "problems": [problem.as_data()]}
