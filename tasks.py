@@ -74,40 +74,14 @@ def schema(_: Context, out: str = "") -> None:
 
 @verb("spec", "store", "json")
 def plan(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> None:
-    """Show what a build would make, and what would change since the newest generation."""
-    from images import compare
-    from images import store as stored
+    """Show what a build would make, what would change, and what would be made anew, and why."""
     from images.home import find_home
+    from images.paint import painted
+    from images.preview import preview
+    from images.progress import Progress
 
-    recipe = _recipe(spec)
-    home = find_home(store)
-    image = stored.find(home, recipe.id) if recipe.plan.image.lock else None
-    newest = max(stored.generations(home, recipe.spec.name), key=lambda g: g.number, default=None)
-    changes: tuple[compare.Change, ...] = ()
-    before = stored.find(home, newest.image) if newest else None
-    if newest and before:
-        old = compare.of_image(home, before, f"{newest.name}@{newest.number}")
-        changes = compare.changes(old, compare.of_recipe(recipe, spec))
-    lock = recipe.plan.image.lock
-    data = {
-        "image": recipe.id if lock else None,
-        "exists": image is not None,
-        "locked": lock is not None,
-        "packages": len(lock.image_packages()) if lock else None,
-        "since": newest.number if newest else None,
-        "changes": [asdict(change) for change in changes],
-    }
-    lines = [
-        f"{spec}: image {recipe.id}" + (" exists" if image else " would be baked")
-        if lock
-        else f"{spec}: no lock yet; the first build (or `invoke lock`) makes one",
-        f"packages: {len(lock.image_packages())}" if lock else "packages: not resolved yet",
-        f"since generation {newest.number}: {len(changes) or 'no'} changes"
-        if newest
-        else "no generation yet",
-        *(line for change in changes for line in change.lines()),
-    ]
-    emit(json, data, "\n".join(lines))
+    found = preview(_recipe(spec), spec, find_home(store), Progress())
+    emit(json, found.as_data(), painted(found.lines()))
 
 
 @verb("spec", out="the folder to write into (made when it is not there)")
@@ -270,15 +244,14 @@ def generations(_: Context, name: str = "", store: str = "", json: bool = False)
     new="the same; what it has become",
 )
 def diff(_: Context, old: str, new: str, store: str = "", json: bool = False) -> None:
-    """Compare two specs, images or generations: packages, files, users, units."""
+    """Compare two specs, images or generations: packages, fixes, files, users, services, ports."""
     from images import compare
     from images.home import find_home
+    from images.paint import painted
 
     home = find_home(store)
-    sides = [compare.side(home, word, _recipe) for word in (old, new)]
-    found = compare.changes(*sides)
-    lines = [line for change in found for line in change.lines()]
-    emit(json, [asdict(change) for change in found], "\n".join(lines) or "no difference")
+    found = compare.compare(home, *(compare.side(home, word, _recipe) for word in (old, new)))
+    emit(json, [asdict(change) for change in found.changes], painted(found.lines()))
 
 
 @verb("store", "json")

@@ -1,83 +1,159 @@
-"""What differs between two images, generations or specs: packages, files, users, units."""
+"""What differs between two images, generations or specs: packages and what they fix, files,
+content, users, services, open ports, size.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from images import store
+from cloudinit.firewall import open_ports
+from images import store, stored_plan
+from images.fixes import Fixes, fixes
 from images.home import Home
 from images.recipe import Recipe
+from specs.errors import BakehouseError
 from specs.lock import Lock, parse
+from specs.plan import ImagePlan
+
+EVERYONE: Final = "everyone"
+SHOWN: Final = 6
+"""CVE ids that a line names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two: what its `bake.yaml` and its lock say.
+    """One of the two, as its lock, its `bake.yaml` and its plan say.
 
-    `packages` is None without a lock; `size` is bytes, 0 when not baked.
+    Without a `lock` packages are not compared. `ports` and `content` are None when
+    an older version of Bakehouse stored the plan in a form that cannot be read any more. `size` is
+    bytes of the disk, 0 when not baked.
     """
 
     name: str
-    packages: Mapping[str, str] | None
+    lock: Lock | None
     files: Mapping[str, str]
-    users: frozenset[str]
-    units: frozenset[str]
+    users: Mapping[str, str]
+    services: Mapping[str, str]
+    ports: Mapping[str, str] | None
+    content: Mapping[str, str] | None
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference; `old` or `new` is empty for what came or went."""
+    """One difference; `old` or `new` is empty for what came or went.
+
+    `fixes` are CVE ids, for a package whose new changelog names them.
+    """
 
     kind: str
     name: str
     old: str
     new: str
+    fixes: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """The difference as a person reads it; files as a unified diff of their text."""
-        if self.kind != "file" or not (self.old and self.new):
-            mark = "~" if self.old and self.new else "+" if self.new else "-"
-            detail = ""
-            if self.kind == "package":
-                detail = " → ".join(version for version in (self.old, self.new) if version)
-            yield f"{mark} {self.kind} {self.name} {detail}".rstrip()
+        mark = "~" if self.old and self.new else "+" if self.new else "-"
+        if self.kind != "file":
+            values = " → ".join(value for value in (self.old, self.new) if value)
+            yield f"{mark} {self.kind} {self.name} {values}{self._fixes()}".rstrip()
             return
-        yield f"~ file {self.name}"
-        lines = difflib.unified_diff(self.old.splitlines(), self.new.splitlines(), lineterm="", n=1)
-        yield from (f"    {line}" for line in list(lines)[2:])
+        yield f"{mark} file {self.name}"
+        if self.old and self.new:
+            texts = self.old.splitlines(), self.new.splitlines()
+            lines = difflib.unified_diff(*texts, lineterm="", n=1)
+            yield from (f"    {line}" for line in list(lines)[2:])
+
+    def _fixes(self) -> str:
+        more = len(self.fixes) - SHOWN
+        named = ", ".join(self.fixes[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+        return f"  fixes {named}" if named else ""
 
 
-def of_recipe(recipe: Recipe, name: str) -> Side:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All changes, sorted by kind and name, and what could not be compared."""
+
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """The comparison as a person reads it."""
+        found = [line for change in self.changes for line in change.lines()]
+        return [*found, *(f"note: {note}" for note in self.notes)] or ["no difference"]
+
+
+def of_recipe(home: Home, recipe: Recipe, name: str) -> Side:
     """A spec, with the lock that it has."""
-    return _side(name, recipe.bake, recipe.plan.image.lock, 0)
+    plan = recipe.plan.image
+    image = store.find(home, recipe.id) if plan.lock else None
+    return _side(name, recipe.bake, plan.lock, plan, image.size if image else 0)
 
 
 def of_image(home: Home, image: store.Image, name: str) -> Side:
     """A published image."""
     folder = home.images / image.id
     lock = parse((folder / "spec.lock").read_text(encoding="utf-8"), f"{image.id}/spec.lock")
-    return _side(name, (folder / "bake.yaml").read_text(encoding="utf-8"), lock, image.size)
+    document = (folder / "bake.yaml").read_text(encoding="utf-8")
+    try:
+        plan = stored_plan.load(home, image.id).image
+    except BakehouseError:
+        plan = None
+    return _side(name, document, lock, plan, image.size)
+
+
+def compare(home: Home, old: Side, new: Side) -> Comparison:
+    """What turns `old` into `new`, with the CVEs that the new packages' changelogs name."""
+    found = fixes(home, old.lock, new.lock) if old.lock and new.lock else Fixes({})
+    notes = [
+        f"{side.name}: its plan is of another version of Bakehouse; ports and content not compared"
+        for side in (old, new)
+        if side.ports is None
+    ]
+    if found.unread:
+        notes.append(f"no changelog at hand, fixes unknown: {', '.join(found.unread)}")
+    return Comparison(
+        tuple(
+            replace(change, fixes=found.ids.get(change.name, ()))
+            if change.kind == "package"
+            else change
+            for change in changes(old, new)
+        ),
+        tuple(notes),
+    )
 
 
 def changes(old: Side, new: Side) -> tuple[Change, ...]:
-    """What turns `old` into `new`, sorted by kind and name; packages only when both have them."""
-    known = old.packages is not None and new.packages is not None
-    found = [
-        *_between("file", old.files, new.files),
-        *(_between("package", old.packages or {}, new.packages or {}) if known else ()),
-        *_between("unit", dict.fromkeys(old.units, "on"), dict.fromkeys(new.units, "on")),
-        *_between("user", dict.fromkeys(old.users, "there"), dict.fromkeys(new.users, "there")),
-    ]
+    """What turns `old` into `new`, sorted by kind and name."""
+    found: list[Change] = []
+    if old.content is not None and new.content is not None:
+        found += _between("content", old.content, new.content)
+    found += _between("file", old.files, new.files)
+    if old.lock and new.lock:
+        found += _between("package", _packages(old.lock), _packages(new.lock))
+    if old.ports is not None and new.ports is not None:
+        found += _between("port", old.ports, new.ports)
+    found += _between("service", old.services, new.services)
     if old.size and new.size and old.size != new.size:
-        found.append(Change("size", "disk", f"{old.size}", f"{new.size}"))
-    return tuple(found)
+        found.append(Change("size", "disk", _megabytes(old.size), _megabytes(new.size)))
+    return (*found, *_between("user", old.users, new.users))
+
+
+def side(home: Home, word: str, read: Callable[[str], Recipe]) -> Side:
+    """A person's word for one side: a spec file, an image id, or `<spec>@<generation>`.
+
+    `read` makes the recipe of a spec file. Raises UsageError for what is none of these.
+    """
+    if word.endswith((".yaml", ".yml")) or Path(word).is_file():
+        return of_recipe(home, read(word), word)
+    return of_image(home, store.look_up(home, word), word)
 
 
 def _between(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
@@ -86,29 +162,45 @@ def _between(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Itera
             yield Change(kind, name, old.get(name, ""), new.get(name, ""))
 
 
-def _side(name: str, document: str, lock: Lock | None, size: int) -> Side:
+def _side(name: str, document: str, lock: Lock | None, plan: ImagePlan | None, size: int) -> Side:
     bake: dict[str, Any] = YAML(typ="safe").load(document)
-    enabled = [
-        line.split()[2:]
-        for script in bake["runcmd"]
-        for line in str(script).splitlines()
-        if line.startswith("systemctl enable ")
-    ]
     return Side(
         name=name,
-        packages={p.name: p.version for p in lock.image_packages()} if lock else None,
+        lock=lock,
         files={file["path"]: file["content"] or " " for file in bake["write_files"]},
-        users=frozenset(user["name"] for user in bake["users"] if isinstance(user, dict)),
-        units=frozenset(unit for units in enabled for unit in units),
+        users={user["name"]: _user(user) for user in bake["users"] if isinstance(user, dict)},
+        services=dict(_services(bake["runcmd"])),
+        ports=_ports(plan) if plan else None,
+        content={p.name: p.sha256[:12] for p in plan.payloads} if plan else None,
         size=size,
     )
 
 
-def side(home: Home, word: str, read: Any) -> Side:
-    """A person's word for one side: a spec file, an image id, or `<spec>@<generation>`.
+def _packages(lock: Lock) -> dict[str, str]:
+    return {package.name: package.version for package in lock.image_packages()}
 
-    `read` makes the recipe of a spec file. Raises UsageError for what is none of these.
-    """
-    if word.endswith((".yaml", ".yml")) or Path(word).is_file():
-        return of_recipe(read(word), word)
-    return of_image(home, store.look_up(home, word), word)
+
+def _user(user: Mapping[str, Any]) -> str:
+    """What an account is; its keys and whether it may use sudo are files."""
+    return ", ".join([f"number {user['uid']}", user["shell"], *user.get("groups", ())])
+
+
+def _services(scripts: list[Any]) -> Iterator[tuple[str, str]]:
+    """Units that the image enables or masks."""
+    for line in (line for script in scripts for line in str(script).splitlines()):
+        for verb, state in (("enable", "enabled"), ("mask", "masked")):
+            if line.startswith(f"systemctl {verb} "):
+                yield from ((unit, state) for unit in line.split()[2:])
+
+
+def _ports(plan: ImagePlan) -> dict[str, str]:
+    """Who may reach each port from outside."""
+    limited = {
+        f"{rule.protocol}/{rule.port}": ", ".join(sorted(rule.sources))
+        for rule in plan.firewall.allow
+    }
+    return limited | {f"{protocol}/{port}": EVERYONE for protocol, port in open_ports(plan)}
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"

@@ -25,6 +25,7 @@ from images.ovens.seal import clamp_times, tidy
 from images.run import run
 from specs import layout
 from specs.lock import STACK, Lock, LockedPackage
+from specs.plan import ImagePlan
 
 NO_DOCS: Final = (
     "path-exclude=/usr/share/doc/*",
@@ -70,12 +71,30 @@ def core(job: Job) -> Path:
 def server(job: Job) -> list[Path]:
     """The image's layers of packages, lowest first. `base` is the same for every server."""
     stack = [core(job)]
+    for name, before in _above_core(job.recipe.plan.image, job.lock):
+        stack.append(stacked(job, stack, job.lock.sets[name], before=before))
+    return stack
+
+
+def identities(plan: ImagePlan, lock: Lock) -> dict[str, str]:
+    """The id of every layer that a bake of this plan needs, by the name of its set; makes none."""
+    ids = {"core": layer_id("", lock.sets["core"], "")}
+    parent = ids["core"]
+    for name, before in _above_core(plan, lock):
+        parent = ids[name] = layer_id(parent, lock.sets[name], _script(before))
+    for name in sorted(set(lock.sets) - set(STACK)):
+        if lock.sets[name]:
+            ids[name] = layer_id(ids["core"], lock.sets[name], _script(before_other_packages()))
+    return ids
+
+
+def _above_core(plan: ImagePlan, lock: Lock) -> Iterator[tuple[str, str]]:
+    """The sets of an image above `core`, lowest first, and the script before each."""
     before = before_other_packages()
     for name in STACK[1:]:
-        if job.lock.sets[name]:
-            stack.append(stacked(job, stack, job.lock.sets[name], before=before))
-        before = before_packages(job.recipe.plan.image)
-    return stack
+        if lock.sets[name]:
+            yield name, before
+        before = before_packages(plan)
 
 
 def other(job: Job, name: str) -> Path:
@@ -101,7 +120,7 @@ def stacked(
 
     `before` is a shell script to run before the installation (`cloudinit.bake`).
     """
-    script = f"{before}\n{_INSTALL}\n{after_packages()}"
+    script = _script(before)
     identity = layer_id(lowers[-1].name, packages, script)
     target = job.home.layers / identity
     if target.exists():
@@ -122,6 +141,10 @@ def stacked(
         tidy(tree, job.lock.epoch)
     clamp_times(upper, job.lock.epoch)
     return _keep(upper, target, work)
+
+
+def _script(before: str) -> str:
+    return f"{before}\n{_INSTALL}\n{after_packages()}"
 
 
 _INSTALL: Final = """
