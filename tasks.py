@@ -240,11 +240,11 @@ def generations(_: Context, name: str = "", store: str = "", json: bool = False)
 @verb(
     "store",
     "json",
-    old="a spec file, an image id, or <spec>@<generation>",
+    old="a spec file, a lock, an image id, or <spec>@<generation>",
     new="the same; what it has become",
 )
 def diff(_: Context, old: str, new: str, store: str = "", json: bool = False) -> None:
-    """Compare two specs, images or generations: packages, fixes, files, users, services, ports."""
+    """Compare two specs, locks, images or generations: packages, fixes, files, ports and more."""
     from images import compare
     from images.home import find_home
     from images.paint import painted

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from specs.errors import BakehouseError
 from specs.lock import Lock, parse
 from specs.plan import ImagePlan
 
+_Facts = Mapping[str, Mapping[str, str]]
 EVERYONE: Final = "everyone"
 SHOWN: Final = 6
 """CVE ids that a line names."""
@@ -28,21 +30,16 @@ SHOWN: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two, as its lock, its `bake.yaml` and its plan say.
+    """One of the two. `facts` maps a kind (`file`, `port`) to its names, and each to what it is.
 
-    Without a `lock` packages are not compared. `ports` and `content` are None when
-    an older version of Bakehouse stored the plan in a form that cannot be read any more. `size` is
-    bytes of the disk, 0 when not baked.
+    A kind is compared when both sides have it: a lock knows of packages only, and a spec without
+    one of all but packages. `size` is bytes of the disk, 0 when not baked.
     """
 
     name: str
     lock: Lock | None
-    files: Mapping[str, str]
-    users: Mapping[str, str]
-    services: Mapping[str, str]
-    ports: Mapping[str, str] | None
-    content: Mapping[str, str] | None
-    size: int
+    facts: Mapping[str, Mapping[str, str]]
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,28 +91,26 @@ def of_recipe(home: Home, recipe: Recipe, name: str) -> Side:
     """A spec, with the lock that it has."""
     plan = recipe.plan.image
     image = store.find(home, recipe.id) if plan.lock else None
-    return _side(name, recipe.bake, plan.lock, plan, image.size if image else 0)
+    facts = {**_of_document(recipe.bake), **_of_plan(plan)}
+    return _side(name, plan.lock, facts, image.size if image else 0)
 
 
 def of_image(home: Home, image: store.Image, name: str) -> Side:
-    """A published image."""
+    """A published image. A plan that an older version stored may be past reading."""
     folder = home.images / image.id
-    lock = parse((folder / "spec.lock").read_text(encoding="utf-8"), f"{image.id}/spec.lock")
-    document = (folder / "bake.yaml").read_text(encoding="utf-8")
-    try:
-        plan = stored_plan.load(home, image.id).image
-    except BakehouseError:
-        plan = None
-    return _side(name, document, lock, plan, image.size)
+    facts = _of_document((folder / "bake.yaml").read_text(encoding="utf-8"))
+    with suppress(BakehouseError):
+        facts |= _of_plan(stored_plan.load(home, image.id).image)
+    return _side(name, _lock(folder / "spec.lock"), facts, image.size)
 
 
 def compare(home: Home, old: Side, new: Side) -> Comparison:
     """What turns `old` into `new`, with the CVEs that the new packages' changelogs name."""
     found = fixes(home, old.lock, new.lock) if old.lock and new.lock else Fixes({})
     notes = [
-        f"{side.name}: its plan is of another version of Bakehouse; ports and content not compared"
-        for side in (old, new)
-        if side.ports is None
+        f"{one.name} does not tell, so not compared: {', '.join(missing)}"
+        for one, other in ((old, new), (new, old))
+        if (missing := sorted(other.facts.keys() - one.facts.keys()))
     ]
     if found.unread:
         notes.append(f"no changelog at hand, fixes unknown: {', '.join(found.unread)}")
@@ -132,25 +127,23 @@ def compare(home: Home, old: Side, new: Side) -> Comparison:
 
 def changes(old: Side, new: Side) -> tuple[Change, ...]:
     """What turns `old` into `new`, sorted by kind and name."""
-    found: list[Change] = []
-    if old.content is not None and new.content is not None:
-        found += _between("content", old.content, new.content)
-    found += _between("file", old.files, new.files)
-    if old.lock and new.lock:
-        found += _between("package", _packages(old.lock), _packages(new.lock))
-    if old.ports is not None and new.ports is not None:
-        found += _between("port", old.ports, new.ports)
-    found += _between("service", old.services, new.services)
+    found = [
+        change
+        for kind in sorted(old.facts.keys() & new.facts.keys())
+        for change in _between(kind, old.facts[kind], new.facts[kind])
+    ]
     if old.size and new.size and old.size != new.size:
         found.append(Change("size", "disk", _megabytes(old.size), _megabytes(new.size)))
-    return (*found, *_between("user", old.users, new.users))
+    return tuple(found)
 
 
 def side(home: Home, word: str, read: Callable[[str], Recipe]) -> Side:
-    """A person's word for one side: a spec file, an image id, or `<spec>@<generation>`.
+    """A person's word for one side: a spec file, a lock, an image id, or `<spec>@<generation>`.
 
     `read` makes the recipe of a spec file. Raises UsageError for what is none of these.
     """
+    if word.endswith(".lock"):
+        return _side(word, _lock(Path(word)), {})
     if word.endswith((".yaml", ".yml")) or Path(word).is_file():
         return of_recipe(home, read(word), word)
     return of_image(home, store.look_up(home, word), word)
@@ -162,22 +155,29 @@ def _between(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Itera
             yield Change(kind, name, old.get(name, ""), new.get(name, ""))
 
 
-def _side(name: str, document: str, lock: Lock | None, plan: ImagePlan | None, size: int) -> Side:
-    bake: dict[str, Any] = YAML(typ="safe").load(document)
-    return Side(
-        name=name,
-        lock=lock,
-        files={file["path"]: file["content"] or " " for file in bake["write_files"]},
-        users={user["name"]: _user(user) for user in bake["users"] if isinstance(user, dict)},
-        services=dict(_services(bake["runcmd"])),
-        ports=_ports(plan) if plan else None,
-        content={p.name: p.sha256[:12] for p in plan.payloads} if plan else None,
-        size=size,
-    )
+def _side(name: str, lock: Lock | None, facts: _Facts, size: int = 0) -> Side:
+    packages = {p.name: p.version for p in lock.image_packages()} if lock else None
+    return Side(name, lock, facts if packages is None else {**facts, "package": packages}, size)
 
 
-def _packages(lock: Lock) -> dict[str, str]:
-    return {package.name: package.version for package in lock.image_packages()}
+def _lock(path: Path) -> Lock:
+    return parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _of_document(text: str) -> dict[str, Mapping[str, str]]:
+    bake: dict[str, Any] = YAML(typ="safe").load(text)
+    return {
+        "file": {file["path"]: file["content"] or " " for file in bake["write_files"]},
+        "service": dict(_services(bake["runcmd"])),
+        "user": {user["name"]: _user(user) for user in bake["users"] if isinstance(user, dict)},
+    }
+
+
+def _of_plan(plan: ImagePlan) -> dict[str, Mapping[str, str]]:
+    return {
+        "content": {payload.name: payload.sha256[:12] for payload in plan.payloads},
+        "port": _ports(plan),
+    }
 
 
 def _user(user: Mapping[str, Any]) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cloudinit.bake import bake
-from images.compare import Change, Comparison, Side, changes, of_recipe
+from images.compare import Change, Comparison, Side, changes, compare, of_recipe, side
 from images.fixes import Source, fixed, source_of
 from images.home import Home
 from images.paint import painted
 from images.rebuild import FIRST, OURS, of_layers
 from images.recipe import Recipe
-from specs.lock import Lock, LockedPackage
+from specs.lock import Lock, LockedPackage, dump
 from specs.model import Caddy, Firewall, Rule, Site, Spec, User
 from specs.plan import resolve
 
@@ -40,7 +41,8 @@ openssl (3.5.1-1) unstable; urgency=medium, binary-only=yes
 
 
 def package(name: str, version: str = "1.0-1") -> LockedPackage:
-    return LockedPackage(name, version, "amd64", "debian", f"pool/{name}.deb", version, 1)
+    sha256 = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
+    return LockedPackage(name, version, "amd64", "debian", f"pool/{name}.deb", sha256, 1)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_the_source_of_a_package(fields: str, expected: Source) -> None:
     assert source_of(fields, package("a")) == expected
 
 
-EMPTY = Side("x", None, {}, {}, {}, {}, {}, 0)
+EMPTY = Side("x", None, {})
 LOCK = Lock(0, "trixie", "amd64", {}, {}, {})
 
 
@@ -88,7 +90,7 @@ def locked(**sets: tuple[LockedPackage, ...]) -> Lock:
 
 
 def test_users_services_ports_and_files_follow_from_the_spec(tmp_path: Path) -> None:
-    def side(spec: Spec) -> Side:
+    def of(spec: Spec) -> Side:
         plan = resolve(spec, None, ())
         return of_recipe(Home(tmp_path), Recipe(spec, plan, bake(plan.image), "", {}), "x")
 
@@ -97,7 +99,7 @@ def test_users_services_ports_and_files_follow_from_the_spec(tmp_path: Path) -> 
     new = replace(
         old, users=(User("ada"),), caddy=Caddy(sites=(site,)), firewall=Firewall((Rule(9100),))
     )
-    found = {(c.kind, c.name): (c.old, c.new) for c in changes(side(old), side(new))}
+    found = {(c.kind, c.name): (c.old, c.new) for c in changes(of(old), of(new))}
     assert found["port", "tcp/9100"] == ("10.0.0.0/8", "everyone")
     assert found["port", "tcp/443"] == ("", "everyone")
     assert found["user", "ada"] == ("", "number 1000, /bin/bash")
@@ -107,35 +109,43 @@ def test_users_services_ports_and_files_follow_from_the_spec(tmp_path: Path) -> 
 
 
 def test_packages_content_and_size() -> None:
-    old = replace(
-        EMPTY,
-        lock=locked(base=(package("a"), package("b"))),
-        content={"app/shop": "1" * 12},
-        size=2_000_000_000,
+    old = Side(
+        "a", None, {"package": {"a": "1", "b": "1"}, "content": {"app/shop": "1"}}, 2 * 10**9
     )
-    new = replace(
-        old,
-        lock=locked(base=(package("a", "1.0-2"), package("c"))),
-        content={"app/shop": "2" * 12},
-        size=2_100_000_000,
+    new = Side(
+        "b", None, {"package": {"a": "2", "c": "1"}, "content": {"app/shop": "2"}}, 3 * 10**9
     )
     assert changes(old, new) == (
-        Change("content", "app/shop", "1" * 12, "2" * 12),
-        Change("package", "a", "1.0-1", "1.0-2"),
-        Change("package", "b", "1.0-1", ""),
-        Change("package", "c", "", "1.0-1"),
-        Change("size", "disk", "2000 MB", "2100 MB"),
+        Change("content", "app/shop", "1", "2"),
+        Change("package", "a", "1", "2"),
+        Change("package", "b", "1", ""),
+        Change("package", "c", "", "1"),
+        Change("size", "disk", "2000 MB", "3000 MB"),
     )
 
 
-def test_without_a_lock_no_package_seems_gone() -> None:
-    locked_side = replace(EMPTY, lock=locked(base=(package("a"),)))
+def test_a_lock_has_packages_alone(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.lock", tmp_path / "two.lock"
+    one.write_text(dump(locked(base=(package("acl"),))))
+    two.write_text(dump(locked(base=(package("acl", "1.0-2"),))))
+    home = Home(tmp_path)
+    found = compare(home, *(side(home, str(file), nobody) for file in (one, two)))
+    assert found.lines() == [
+        "~ package acl 1.0-1 → 1.0-2",
+        "note: no changelog at hand, fixes unknown: acl",
+    ]
+
+
+def nobody(word: str) -> Recipe:
+    raise AssertionError(f"{word} is no spec")
+
+
+def test_without_a_lock_no_package_seems_gone(tmp_path: Path) -> None:
+    locked_side = replace(EMPTY, facts={"package": {"a": "1"}})
     assert changes(EMPTY, locked_side) == changes(locked_side, EMPTY) == ()
-
-
-def test_what_cannot_be_read_any_more_is_not_compared() -> None:
-    old = replace(EMPTY, ports=None, content=None)
-    assert changes(old, replace(EMPTY, ports={"tcp/22": "everyone"}, content={"a": "1"})) == ()
+    assert compare(Home(tmp_path), EMPTY, locked_side).notes == (
+        "x does not tell, so not compared: package",
+    )
 
 
 def test_lines_for_a_person() -> None:
