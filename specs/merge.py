@@ -48,14 +48,19 @@ def read_tree(path: Path) -> Node:
     Raises UsageError when it cannot be read, SpecError for whatever is wrong in it or in a file
     that it imports.
     """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "name the spec file in it")
     if not path.is_file():
         near = _near(path)
-        raise UsageError(f"there is no spec {path}", f"did you mean {near}?" if near else "")
+        hint = f"did you mean {near}?" if near else "paths start at the folder you are in"
+        raise UsageError(f"there is no spec {path}", hint)
     files: dict[str, Source] = {}
     try:
         _collect(path, Path(os.path.normpath(path)), files, ())
     except OSError as error:
-        raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot read {error.filename}: {error.strerror}", "see the file's rights"
+        ) from error
     return merge(tuple(files.values()))
 
 
@@ -66,7 +71,7 @@ def _near(path: Path) -> Path | None:
     except OSError:
         return None
     close = difflib.get_close_matches(path.name, names, n=1)
-    return path.with_name(close[0]) if close else None
+    return path.with_name(close[0]) if close and close[0] != path.name else None
 
 
 def _collect(path: Path, shown: Path, files: dict[str, Source], chain: tuple[str, ...]) -> Source:

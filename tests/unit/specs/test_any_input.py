@@ -158,5 +158,5 @@ def test_no_input_makes_a_traceback_however_long_we_try(kind: str, tmp_path: Pat
 
 
 def test_a_directory_is_no_spec(tmp_path: Path) -> None:
-    with pytest.raises(BakehouseError, match="there is no spec"):
+    with pytest.raises(BakehouseError, match="is a folder"):
         read(tmp_path)
