@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from specs.errors import BakehouseError
-from specs.facts import travels
+from specs.facts import contents, travels
 
 MEDIA_TYPE: Final = "application/vnd.oci.image.layer.v1.tar"
 NONROOT: Final = 65532
@@ -107,7 +107,7 @@ def folder_layer(folder: Path, *, epoch: int, out: Path) -> Layer:
     Raises BakehouseError for anything but files, folders and symbolic links that stay inside.
     """
     base = folder.resolve()
-    for path in sorted(base.rglob("*")):
+    for _, path in contents(base):
         if path.is_symlink() and not path.resolve().is_relative_to(base):
             raise BakehouseError(
                 f"{path}: this symbolic link leads out of the app's folder",

@@ -133,6 +133,14 @@ def test_folder_layer_is_roots_and_carries_nothing_of_the_working_copy(
     }
 
 
+def test_folder_layer_does_not_judge_what_does_not_travel(folder: Path, tmp_path: Path) -> None:
+    (folder / ".git").mkdir(exist_ok=True)
+    (folder / ".git" / "objects").symlink_to("/srv/shared")
+    os.mkfifo(folder / ".git" / "pipe")
+    found = members(folder_layer(folder, epoch=EPOCH, out=tmp_path / "layer.tar").path)
+    assert "app/run.sh" in found and "app/.git" not in found
+
+
 def test_folder_layer_refuses_a_link_that_leads_out(folder: Path, tmp_path: Path) -> None:
     (folder / "secret").symlink_to("/etc/shadow")
     with pytest.raises(BakehouseError, match="leads out of the app's folder"):
