@@ -32,7 +32,7 @@ def part(plan: ImagePlan) -> Part:
 def daemon_json(docker: Docker) -> str:
     """`/etc/docker/daemon.json`.
 
-    - containerd's image store: the classic one cannot load an OCI layout (lab notes).
+    - containerd's image store: the classic one cannot load an OCI layout.
     - No userland proxy: it accepts a connection before it knows whether the container still does,
       so Caddy could not tell a dead replica from one that failed, and would not try the next one
       with a POST. It also costs a process for each port.

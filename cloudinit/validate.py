@@ -1,7 +1,7 @@
 """Holds a document against cloud-init's own schema, taken from the target release's package.
 
-The release's command (`images.schema`) misses unknown top-level keys; the same schema file read
-here does not, since its last rule allows no others.
+The release's own command, `cloud-init schema`, misses unknown top-level keys; the same schema file
+read here does not, since its last rule allows no others.
 """
 
 from __future__ import annotations

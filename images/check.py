@@ -28,8 +28,8 @@ SHOWN: Final = 20
 class Check:
     """What a check found. `sha256` is the stored disk's own, over the whole file.
 
-    `digest` is what its record says, `again` that of the new bake (both as in design 5), and
-    `differences` names the first files that are not the same.
+    `digest` is what its record says, `again` that of the new bake (both as in
+    `images.disk.chunks`), and `differences` names the first files that are not the same.
     """
 
     image: str

@@ -30,7 +30,6 @@ SSHD: Final = {
 """Effective settings, as `sshd -T` prints them; algorithms as in ssh-audit's policy "Hardened
 Debian 13 (version 1)"."""
 
-KEX_COMPAT: Final = "curve25519-sha256"
 ALWAYS: Final = (
     "bakehouse-firewall.service",
     "ssh.service",

@@ -49,7 +49,11 @@ class TimedOutError(CommandError):
 
 def show(argv: Sequence[str], secrets: Sequence[str] = ()) -> str:
     """The command as a person would type it, each secret replaced by asterisks."""
-    text = shlex.join(argv)
+    return masked(shlex.join(argv), secrets)
+
+
+def masked(text: str, secrets: Sequence[str]) -> str:
+    """`text` with each secret replaced by asterisks."""
     for secret in secrets:
         text = text.replace(secret, "****")
     return text
@@ -71,9 +75,10 @@ def run(
     secrets: Sequence[str] = (),
     on_line: Callable[[str], None] | None = None,
 ) -> Result:
-    """Run a command to its end and return its output.
+    """Run a command to its end and return its output, as it is; `secrets` are masked in errors.
 
-    With `on_line`, standard error joins standard output and each line is passed on as it comes.
+    With `on_line`, standard error joins standard output and each line is passed on as it comes;
+    there is no `stdin` and no `timeout` then.
     Raises TimedOutError when it exceeds `timeout` seconds, CommandError when it cannot start or
     (with `check`) exits with anything but 0.
     """
@@ -100,17 +105,12 @@ def run(
         raise CommandError(shown, f"{error.filename} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise TimedOutError(shown, f"no end after {timeout:g} s") from error
-    for secret in secrets:
-        result = Result(
-            result.code,
-            result.stdout,
-            result.stderr.replace(secret, "****"),
-        )
     if check and result.code != 0:
         why = f"exit code {result.code}"
         if result.code < 0:
             why = f"ended by {signal.Signals(-result.code).name}"
-        raise CommandError(shown, why, result.stdout + result.stderr, result)
+        output = masked(result.stdout + result.stderr, secrets)
+        raise CommandError(shown, why, output, result)
     return result
 
 

@@ -29,7 +29,7 @@ RECORD: Final = "image.json"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A published image. `digest` is the chunk digest of design 5, `size` bytes of the raw disk.
+    """A published image. `digest` is that of `images.disk.chunks`, `size` bytes of the raw disk.
 
     `seen` is the raw file's size, mtime and inode when it was published: as long as they are the
     same, the file is taken to be what it was. `seconds` holds the time of each stage of its bake.

@@ -1,6 +1,7 @@
 """What goes wrong, as data: a message, a hint, and where in which file.
 
-Nothing below `tasks.py` exits the process or prints; it raises one of these.
+Nothing below the verbs exits the process or prints; it raises one of these, and `images.calls`
+tells it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Problem:
 
 
 class BakehouseError(Exception):
-    """A failure that a person can act on. `exit_code` is what the process ends with (design 10)."""
+    """A failure that a person can act on. `exit_code` is what the process ends with."""
 
     exit_code = 1
 
