@@ -91,12 +91,25 @@ def test_an_image_is_baked_proven_found_and_compared(spec: Path, home: Home) -> 
     assert first["cached"] is False and first["generation"] == 1
     assert Path(first["path"]).stat().st_size > 10**9
     assert store.report(home, first["image"])["passed"] is True
+    beside = Path(first["path"]).parent
+    made_from = json.loads((beside / "provenance.json").read_text())
+    assert made_from["plan"].startswith(first["image"].rpartition("-")[2])
+    assert made_from["disk"]["digest"] == first["digest"]
+    components = json.loads((beside / "sbom.json").read_text())["components"]
+    lock = read_lock(spec)
+    assert lock is not None
+    assert [c["name"] for c in components] == [p.name for p in lock.image_packages()]
     again = last(build(spec, "--json"))
     assert again["cached"] is True
     assert (again["image"], again["digest"]) == (first["image"], first["digest"])
 
     spec.write_text(spec.read_text().replace("one", "two"))
-    damaged = archive.cached(home, read_lock(spec).image_packages()[0])  # type: ignore[union-attr]
+    ahead = last(run(invoke("plan", "--spec", str(spec), "--json"), cwd=ROOT))
+    assert {step["name"]: step["kept"] for step in ahead["rebuild"]} == {
+        **dict.fromkeys(("core", "base", "services", "tools"), True),
+        **dict.fromkeys(("cloud-init", "disk", "verify"), False),
+    }
+    damaged = archive.cached(home, lock.image_packages()[0])
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     changed = last(build(spec, "--json"))
