@@ -8,7 +8,7 @@ from typing import Any
 
 from images import archive, store
 from images.compare import Comparison, compare, of_image, of_recipe
-from images.home import Home, build_lock
+from images.home import Home
 from images.progress import Progress
 from images.rebuild import Before, Step, steps
 from images.recipe import Recipe
@@ -97,12 +97,17 @@ def preview(recipe: Recipe, spec: str, home: Home, progress: Progress) -> Previe
 
 
 def _fetch(recipe: Recipe, home: Home, progress: Progress) -> None:
+    """Bring what the cache lacks, without the build lock: a look ahead must not wait for a bake.
+
+    The cache takes whole files from many at once, and a build that begins now and empties `work`
+    only costs us the changelogs.
+    """
     lock = recipe.plan.image.lock
     assert lock is not None
     if all(archive.cached(home, package).exists() for package in lock.packages()):
         return
     try:
-        with build_lock(home, "plan", progress.note), progress.stage("packages"):
+        with progress.stage("packages"):
             archive.fetch(recipe.spec.system, lock, home, progress.say)
     except (BakehouseError, OSError) as error:
-        progress.note(f"not every package can be had now: {str(error).splitlines()[0]}")
+        progress.note(str(error).splitlines()[0].rstrip(":"))
