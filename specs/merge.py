@@ -75,29 +75,44 @@ def _near(path: Path) -> Path | None:
 
 
 def _collect(path: Path, shown: Path, files: dict[str, Source], chain: tuple[str, ...]) -> Source:
-    """Load `path` and its imports into `files`, imported ones first, each once."""
+    """Load `path` and its imports into `files`, imported ones first, each once.
+
+    Raises SpecError with what is wrong in all of them, for as far as they can be followed.
+    """
     real = os.path.realpath(path)
-    chain = (*chain, real)
     root = load(path, str(shown))
     below: set[str] = set()
+    problems: list[Problem] = []
     for node in _imports(root):
-        found = path.parent / node.text
-        target = Path(os.path.normpath(shown.parent / node.text))
-        key = os.path.realpath(found)
-        if key in chain:
-            circle = " → ".join(Path(name).name for name in (*chain[chain.index(key) :], key))
-            fail(node.place, f"imports go in a circle: {circle}", path="imports")
-        if not found.is_file():
-            near = _near(target)
-            hint = f"did you mean {near}?" if near else "paths start at the file that imports"
-            fail(node.place, f"there is no file {target}", hint, "imports")
-        if key not in files:
-            if len(files) + len(chain) > MAX_FILES:
-                fail(node.place, f"more than {MAX_FILES} files are imported", path="imports")
-            _collect(found, target, files, chain)
-        below |= {key, *files[key].below}
+        try:
+            below |= _import(node, path.parent, shown.parent, files, (*chain, real))
+        except SpecError as error:
+            problems += error.problems
     files[real] = Source(real, root, frozenset(below))
+    if problems:
+        raise SpecError(tuple(dict.fromkeys(problems)))
     return files[real]
+
+
+def _import(
+    node: Node, folder: Path, shown: Path, files: dict[str, Source], chain: tuple[str, ...]
+) -> set[str]:
+    """Load the file that an entry of `imports` names; the real paths of it and what it imports."""
+    found = folder / node.text
+    target = Path(os.path.normpath(shown / node.text))
+    key = os.path.realpath(found)
+    if key in chain:
+        circle = " → ".join(Path(name).name for name in (*chain[chain.index(key) :], key))
+        fail(node.place, f"imports go in a circle: {circle}", path="imports")
+    if not found.is_file():
+        near = _near(target)
+        hint = f"did you mean {near}?" if near else "paths start at the file that imports"
+        fail(node.place, f"there is no file {target}", hint, "imports")
+    if key not in files:
+        if len(files) + len(chain) > MAX_FILES:
+            fail(node.place, f"more than {MAX_FILES} files are imported", path="imports")
+        _collect(found, target, files, chain)
+    return {key, *files[key].below}
 
 
 def _imports(root: Node) -> list[Node]:
