@@ -1,0 +1,1 @@
+"""Where servers live: a small protocol, and a closed choice of providers."""

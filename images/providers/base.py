@@ -1,0 +1,148 @@
+"""What a provider can do for us. Its own objects stop at its adapter; ids and roles live there.
+
+Labels are the truth about servers, so any machine that may ask the provider can promote, resume
+or roll back. A label's key and value are short words (63 characters of `a-z A-Z 0-9 . _ -`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+from images.ssh import Door
+
+Status = Literal["starting", "running", "off"]
+
+SPEC: Final = "spec"
+GENERATION: Final = "generation"
+IMAGE: Final = "image"
+ROLE: Final = "role"
+EPOCH: Final = "epoch"
+"""Labels of a server: the spec's name, its generation, its image's id, `active`, `standby` or
+`given-up`, and the epoch in which it got that role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as its provider knows it now. `address` is IPv4; `private` reaches its peers."""
+
+    id: str
+    name: str
+    status: Status
+    labels: Mapping[str, str]
+    address: str
+    address6: str
+    private: str
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A server to be made. `image` is what `Provider.image` returned; `disk` is bytes.
+
+    `user_data` is its `boot.yaml`. A second order of the same name finds the server that the first
+    one made, so an answer that was lost makes no second server.
+    """
+
+    name: str
+    image: str
+    user_data: str
+    labels: Mapping[str, str]
+    disk: int = 8 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingIp:
+    """An address pair that moves: "" where the provider has none of that family."""
+
+    name: str
+    v4: str
+    v6: str
+    server: str
+    """Id of the server that holds it, or ""."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A block volume; `server` is the id of the one server that has it, or "". `size` is bytes."""
+
+    name: str
+    size: int
+    server: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An object at the provider whose name is unique there, made atomically: leases are these."""
+
+    name: str
+    labels: Mapping[str, str]
+
+
+class Provider(Protocol):
+    """Every call waits until the provider confirms. All raise BakehouseError with a next step."""
+
+    name: str
+
+    def image(self, raw: Path, image_id: str) -> str:
+        """Make a stored image available for orders (found again when it already is)."""
+
+    def servers(self, spec: str) -> Sequence[Server]:
+        """All servers with this spec's label, by name."""
+
+    def create_server(self, order: Order) -> Server:
+        """A server that is switched on; SSH may still take a while."""
+
+    def set_labels(self, server: str, labels: Mapping[str, str]) -> None:
+        """Replace the server's labels."""
+
+    def power_off(self, server: str) -> None:
+        """As if the plug were pulled; off for certain when this returns, also if it was before."""
+
+    def power_on(self, server: str) -> None:
+        """Switch it on; nothing happens to one that runs."""
+
+    def delete_server(self, server: str) -> None:
+        """The server and its disk are gone; volumes and floating IPs stay. Gone before: fine."""
+
+    def floating_ip(self, name: str) -> FloatingIp:
+        """The floating IP of this name, made when the provider may make it."""
+
+    def assign(self, name: str, server: str) -> None:
+        """Point the floating IP at a server ("": at none), in one atomic step."""
+
+    def volumes(self, spec: str) -> Sequence[Volume]:
+        """All volumes with this spec's label."""
+
+    def create_volume(self, name: str, size: int, labels: Mapping[str, str]) -> Volume:
+        """A volume, empty unless one of this name exists."""
+
+    def attach(self, volume: str, server: str) -> str:
+        """Give it to the one server that may write; the device's path there. Refused when taken."""
+
+    def detach(self, volume: str) -> None:
+        """Take it away from its server, also from one that is off."""
+
+    def delete_volume(self, volume: str) -> None:
+        """The volume and its data are gone."""
+
+    def make_note(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Make a note atomically; False when one of this name exists."""
+
+    def notes(self, prefix: str) -> Sequence[Note]:
+        """All notes whose name starts so, by name."""
+
+    def change_note(self, name: str, labels: Mapping[str, str]) -> None:
+        """Replace the labels of a note. Raises BakehouseError when it is gone."""
+
+    def delete_note(self, name: str) -> None:
+        """The note is gone."""
+
+    def door(self, server: Server, folder: Path, admin: str, port: int) -> Door:
+        """The way in by SSH; its files (configuration, known hosts) are kept in `folder`."""
+
+    def outside(self, argv: Sequence[str]) -> list[str]:
+        """The command as run where users are: the local provider's client side, or as it is."""
