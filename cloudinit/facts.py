@@ -42,6 +42,7 @@ def server_facts(plan: ImagePlan) -> dict[str, Any]:
                 "database": app.database,
                 "volumes": dict(app.volumes),
                 "secrets": list(app.secrets),
+                "secret_environment": dict(app.secret_environment),
                 "user": app.user,
             }
             for index, app in enumerate(plan.apps)

@@ -145,6 +145,7 @@ def _app(image: ImagePlan, index: int, app: App) -> dict[str, Any]:
         "health": app.health,
         "database": app.database,
         "secrets": list(app.secrets),
+        "secret_environment": dict(app.secret_environment),
         "volumes": {
             f"{layout.DATA}/apps/{app.name}/{name}": target for name, target in app.volumes.items()
         },

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
-from specs import assertions_apps, assertions_network, layout, packages
+from specs import assertions_apps, assertions_network, assertions_secrets, layout, packages
 from specs.finding import Finding
 from specs.model import Spec
 
@@ -86,6 +86,7 @@ def _repositories(spec: Spec) -> Iterator[Finding]:
 _ASSERTIONS: Final[tuple[Callable[[Spec], Iterator[Finding]], ...]] = (
     _users,
     *assertions_apps.ASSERTIONS,
+    *assertions_secrets.ASSERTIONS,
     *assertions_network.ASSERTIONS,
     _data,
     _repositories,

@@ -14,7 +14,6 @@ MAX_APPS: Final = 2000
 
 _ROLES: Final = {"postgres", "pgbouncer", "replicator", "public", "none"}
 _DATABASES: Final = {"postgres", "template0", "template1", "pgbouncer"}
-_SERVER_SECRETS: Final = ("borg_passphrase", "borg_ssh_key")
 
 _OWN_SETTINGS: Final = {
     *(
@@ -93,13 +92,6 @@ def _apps(spec: Spec) -> Iterator[Finding]:
                 "is set by `database` already",
                 "leave one of them out",
             )
-        for index, name in enumerate(app.secrets):
-            if name in _SERVER_SECRETS:
-                yield Finding(
-                    (*here, "secrets", index),
-                    f"{name} opens the backups of the whole server",
-                    "choose another name",
-                )
         yield from _volumes(app)
 
 

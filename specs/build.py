@@ -20,7 +20,9 @@ from specs.model import (
     Publish,
     Repository,
     Rule,
+    Secrets,
     Site,
+    Source,
     Spec,
     Ssh,
     System,
@@ -60,6 +62,7 @@ def build(raw: Raw) -> Spec:
         apps=apps,
         caddy=_caddy(raw["caddy"]) if "caddy" in raw else None,
         borg=_borg(raw["borg"]) if "borg" in raw else None,
+        secrets=_secrets(raw.get("secrets", {})),
         data=Data(
             **{"strategy": "replica" if postgres else "none", **_fields(raw.get("data", {}))}
         ),
@@ -110,6 +113,11 @@ def _caddy(raw: Raw) -> Caddy:
 
 def _borg(raw: Raw) -> Borg:
     return Borg(**_fields(raw, keep=Keep(**raw.get("keep", {}))))
+
+
+def _secrets(raw: Raw) -> Secrets:
+    sources = {name: Source(**_fields(source)) for name, source in raw.get("sources", {}).items()}
+    return Secrets(**_fields(raw, sources=sources))
 
 
 def _deploy(raw: Raw) -> Deploy:

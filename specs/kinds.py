@@ -300,7 +300,35 @@ FINGERPRINT = Kind(
 )
 SUITE = Kind("an archive's suite", r"[A-Za-z0-9][A-Za-z0-9._/-]*", "for example trixie")
 COMPONENT = Kind("an archive's component", r"[a-z0-9][a-z0-9./-]*", "for example main")
-SECRET = Kind("a secret's name of letters, digits, _ . and -", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+SECRET = Kind(
+    "a secret's name of letters, digits, _ . and -",
+    r"(?!bakehouse\.)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+    "names that start with `bakehouse.` are for its own keys",
+)
+_AGE_KEY: Final = r"age1[02-9ac-hj-np-z]{58}"
+"""An age public key: Bech32 of 32 bytes, in small letters (age's specification, "X25519")."""
+
+
+def _recipient(value: str) -> Fault | None:
+    if value.startswith("AGE-SECRET-KEY-"):
+        return Fault(
+            "is a secret key, which must never leave your machine",
+            "treat it as leaked: make a new one, and write its public key, age1…",
+            show=False,
+        )
+    if re.fullmatch(_AGE_KEY, value):
+        return None
+    kind = value.partition(" ")[0]
+    if kind in SSH_KEY_TYPES and kind not in ("ssh-ed25519", "ssh-rsa"):
+        return Fault(f"is a key of type {kind}, to which age cannot encrypt", "use an ed25519 key")
+    if kind in SSH_KEY_TYPES or "PRIVATE KEY" in value:
+        return _ssh_key(value)
+    return Fault(
+        "must be a public key of age or SSH", "for example age1…, or the line of a .pub file"
+    )
+
+
+RECIPIENT = Kind("a public key of age or SSH", check=_recipient)
 HEADER = Kind(
     "the name of an HTTP header", r"[A-Za-z0-9][A-Za-z0-9-]*", "for example X-Frame-Options"
 )

@@ -139,7 +139,8 @@ class App:
     `kind`: a `web` app may run on two servers at once while they swap; a `worker` (also a
     scheduler, a bot) never does. `database` names an entry of `postgres.databases`, or is empty;
     the app then finds `DATABASE_URL` in its environment. `volumes` maps a volume's name to its
-    path in the container. `secrets` names files under `/run/secrets` in the container.
+    path in the container. `secrets` names files under `/run/secrets` in the container;
+    `secret_environment` maps a variable's name to the secret that is its value.
     """
 
     name: str
@@ -155,6 +156,7 @@ class App:
     database: str = ""
     volumes: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
+    secret_environment: Mapping[str, str] = field(default_factory=dict)
     publish: tuple[Publish, ...] = ()
     memory: str = ""
     user: str = ""
@@ -210,6 +212,21 @@ class Borg:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where a secret's value comes from, when not from the secrets file: what a command prints."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """How secrets are kept. `recipients` are public keys of age or SSH; none means: the admins'."""
+
+    recipients: tuple[str, ...] = ()
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
     """What outlives a server: `strategy` for Postgres, `paths` beside the apps' own volumes."""
 
@@ -248,5 +265,6 @@ class Spec:
     apps: tuple[App, ...] = ()
     caddy: Caddy | None = None
     borg: Borg | None = None
+    secrets: Secrets = Secrets()
     data: Data = Data()
     deploy: Deploy = Deploy()

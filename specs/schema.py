@@ -142,6 +142,40 @@ _DATA: Final = section(
     },
 )
 
+_SOURCE: Final = section(
+    "Another source of a secret than the secrets file.",
+    {
+        "command": {
+            **texts(
+                kinds.WORD,
+                "A command, word by word, that prints the secret. It runs at a promote, on the "
+                "machine of whoever promotes, in the spec's folder.",
+                ["op", "read", "op://shop/stripe/key"],
+            ),
+            "required": True,
+        },
+    },
+)
+
+_SECRETS: Final = section(
+    "How secrets are kept until they are delivered: encrypted in `<spec>.secrets.age` beside the "
+    "spec, which `invoke secrets edit` makes. Nothing here changes the image.",
+    {
+        "recipients": texts(
+            kinds.RECIPIENT,
+            "Public keys, of age or SSH, whose owners can open the file. When none is given, these "
+            "are the keys of the users with sudo.",
+            ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"],
+        ),
+        "sources": table(
+            kinds.SECRET,
+            _SOURCE,
+            "Secrets that come from elsewhere than the file, by name.",
+            entry="stripe-key",
+        ),
+    },
+)
+
 _DEPLOY: Final = section(
     "Where servers run and how they are swapped. Nothing here changes the image.",
     {
@@ -194,6 +228,7 @@ SCHEMA: Final[dict[str, Rules]] = {
     ),
     "caddy": CADDY,
     "borg": BORG,
+    "secrets": _SECRETS,
     "data": _DATA,
     "deploy": _DEPLOY,
 }

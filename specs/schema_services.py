@@ -153,6 +153,13 @@ APP: Final = section(
         "secrets": texts(
             kinds.SECRET, "Secrets, each a file below /run/secrets in the container.", ["api-key"]
         ),
+        "secret_environment": table(
+            kinds.VARIABLE,
+            {"type": "string", "check_with": kinds.SECRET},
+            "Secrets as environment variables: a variable's name, and the secret's. A file is "
+            "better where the app can read one: child processes inherit an environment.",
+            {"STRIPE_KEY": "stripe-key"},
+        ),
         "publish": items(_PUBLISH, "Ports for the outside.", [25565]),
         "memory": text(kinds.SIZE, "The most memory a container may take.", example="512m"),
         "user": text(

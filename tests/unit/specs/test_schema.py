@@ -77,6 +77,8 @@ SECTIONS = {
     "caddy.sites.NAME": model.Site,
     "borg": model.Borg,
     "borg.keep": model.Keep,
+    "secrets": model.Secrets,
+    "secrets.sources.NAME": model.Source,
     "data": model.Data,
     "deploy": model.Deploy,
 }

@@ -1,0 +1,55 @@
+"""What must be true of secrets, as far as it can be seen without opening the secrets file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from specs.finding import Finding, near
+from specs.model import App, Spec
+from specs.needs import OF_THE_SERVER, needed, welcome
+
+
+def _of_apps(spec: Spec) -> Iterator[Finding]:
+    for app in spec.apps:
+        here = ("apps", app.name)
+        for path, name in _named(app):
+            if name in OF_THE_SERVER:
+                yield Finding(
+                    (*here, *path),
+                    f"{name} opens the backups of the whole server",
+                    "choose another name",
+                )
+        for variable in app.secret_environment:
+            taken = "environment" if variable in app.environment else ""
+            if variable == "DATABASE_URL" and app.database:
+                taken = "database"
+            if taken:
+                yield Finding(
+                    (*here, "secret_environment", variable),
+                    f"is set by `{taken}` already",
+                    "leave one of them out",
+                )
+
+
+def _named(app: App) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Where an app names which secret."""
+    for index, name in enumerate(app.secrets):
+        yield ("secrets", index), name
+    for variable, name in app.secret_environment.items():
+        yield ("secret_environment", variable), name
+
+
+def _sources(spec: Spec) -> Iterator[Finding]:
+    known = {**needed(spec), **welcome(spec)}
+    for name, source in spec.secrets.sources.items():
+        here = ("secrets", "sources", name)
+        if name not in known:
+            yield Finding(
+                here, "is needed by no app and not by borg", near(name, known, "remove it")
+            )
+        if not source.command:
+            yield Finding((*here, "command"), "is empty", "name a program that prints the secret")
+
+
+ASSERTIONS: Final = (_of_apps, _sources)
