@@ -7,6 +7,8 @@ payloads/<key>/                   folders that bake.yaml copies from: sites, con
 bases/                            ready file systems of package layers
 images/<id>/                      published images; generations/<spec>/<n>.json points at them
 work/                             of the builds that run now; emptied by the next one
+cloud/                            the servers of the local provider, and all that belongs to them
+operator/                         the key pair that opens servers
 ```
 """
 
@@ -65,6 +67,14 @@ class Home:
     @property
     def work(self) -> Path:
         return self.root / "work"
+
+    @property
+    def cloud(self) -> Path:
+        return self.root / "cloud"
+
+    @property
+    def operator(self) -> Path:
+        return self.root / "operator"
 
 
 def find_home(given: str = "") -> Home:

@@ -8,57 +8,20 @@ killed one left behind, and sweeps it.
 from __future__ import annotations
 
 import fcntl
-import os
 import secrets
 import shutil
-import signal
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from images.groups import contained, end_groups
 from images.network import NAMESPACES, delete_command, inside, network
 from images.run import Result, require_root, run
-from specs.errors import BakehouseError
 
 FOLDER: Final = Path("/run/bakehouse-lab")
 PREFIX: Final = "bh-"
-GROUP: Final = "bakehouse"
-REBOOT: Final = 133
-"""nspawn's exit code, under --keep-unit, when the machine asked for a reboot (its nspawn.c)."""
-
-KEEPER: Final = f"""
-group=$1$(sed -n 's/^0:://p' /proc/self/cgroup); shift
-mkdir "$group/keeper" && echo $$ >"$group/keeper/cgroup.procs"
-for controller in $(cat "$group/cgroup.controllers"); do
-    echo "+$controller" >"$group/cgroup.subtree_control"
-done
-boot=0
-while boot=$((boot + 1)); do
-    mkdir "$group/boot$boot"
-    sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group/boot$boot" "$@"
-    code=$?
-    [ $code = {REBOOT} ] || exit $code
-done
-"""
-"""Boots a machine again when it asks for it, also when we are gone. Each boot is a control group of
-its own, and the keeper too: one that holds processes cannot pass controllers on (cgroups(7))."""
-
-JOIN: Final = """
-mkdir -p "$0"
-for controller in $(cat "${0%/*}/cgroup.controllers"); do
-    echo "+$controller" >"${0%/*}/cgroup.subtree_control"
-done
-echo $$ >"$0/cgroup.procs"
-exec "$@"
-"""
-"""Enters a control group of our own below the root, beside systemd's, as Docker's `cgroupfs` driver
-does: from a process namespace systemd cannot be asked, since it would move the wrong process."""
-
-PATIENCE: Final = 10.0
-"""Seconds that killed processes may take to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +42,9 @@ class Lab:
     def contained(self, machine: str, argv: Sequence[str]) -> list[str]:
         """The command in the lab's network and in a control group of the machine's own.
 
-        Two containers in one control group would take each other's services for their own. The
-        command is started again whenever it ends with `REBOOT`.
+        It is started again whenever the machine reboots.
         """
-        group = group_root() / GROUP / f"{self.name}-{machine}"
-        keeper = ["sh", "-c", KEEPER, "keeper", str(group_root()), *self.client(argv)]
-        return ["sh", "-euc", JOIN, str(group), *keeper]
+        return contained(f"{self.name}-{machine}", self.client(argv))
 
     def link(self, machine: str) -> str:
         """The machine's network interface on our side, as nspawn names it; 15 bytes at most."""
@@ -92,7 +52,7 @@ class Lab:
 
     def kill(self, machine: str) -> None:
         """End every process of a machine at once, as if the power had gone."""
-        _end_groups(f"{self.name}-{machine}")
+        end_groups(f"{self.name}-{machine}")
 
 
 @contextmanager
@@ -157,7 +117,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _undo(name: str) -> None:
     """End the lab's processes, then its mounts: a mount is busy while a process uses it."""
-    _end_groups(f"{name}-*")
+    end_groups(f"{name}-*")
     for mount in reversed(mounts_below(FOLDER / name)):
         run(["umount", mount])
 
@@ -170,40 +130,3 @@ def mounts_below(folder: Path) -> list[str]:
         if point.startswith(f"{folder}/"):
             points.append(point)
     return points
-
-
-def _end_groups(pattern: str) -> None:
-    """Kill all processes in the control groups of that name and remove the groups."""
-    deadline = time.monotonic() + PATIENCE
-    while groups := list((group_root() / GROUP).glob(pattern)):
-        for group in groups:
-            _kill_group(group)
-        if time.monotonic() > deadline:
-            raise BakehouseError(
-                f"the processes in {groups[0]} do not end", "restart this machine to be rid of them"
-            )
-        time.sleep(0.02)
-
-
-def _kill_group(group: Path) -> None:
-    """One round: a kill for each process, then remove each group that is already empty."""
-    for folder, _, _ in os.walk(group, topdown=False):
-        with suppress(OSError):
-            for pid in (Path(folder) / "cgroup.procs").read_text().split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            Path(folder).rmdir()
-
-
-def group_root() -> Path:
-    """Where the unified control groups are mounted: alone, or beside the old ones.
-
-    Raises BakehouseError when the kernel shows only the old kind.
-    """
-    for root in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")):
-        if (root / "cgroup.controllers").exists():
-            return root
-    raise BakehouseError(
-        "this machine shows no unified control groups (cgroup v2)",
-        "mount them: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified",
-    )

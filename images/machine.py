@@ -179,13 +179,13 @@ def booted(lab: Lab, what: Description, *, wait: bool = True) -> Iterator[Machin
         image = stack.enter_context(mounted(what.source, folder / "image"))
         memory = stack.enter_context(_memory(folder / "memory", what.size))
         root = stack.enter_context(overlay([image], memory / "upper", memory))
-        _seed(root, what, key.public)
+        seed(root, what.user_data(key.public), what.hostname, f"{what.hostname}-1", what.address)
         config = folder / "ssh_config"
         config.write_text(
             ssh.config_text(folder, what.address.v4, what.port, what.admin, key), encoding="utf-8"
         )
         door = ssh.Door(config, tuple(lab.client([])))
-        binds = _plain_folders(root, memory)
+        binds = plain_folders(root, memory)
         machine = Machine(folder, door, what.patience, lab, what, root, binds)
         stack.callback(machine.power_cut)
         machine.start()
@@ -205,27 +205,39 @@ def _memory(at: Path, size: int) -> Iterator[Path]:
         run(["umount", str(at)])
 
 
-def _seed(root: Path, what: Description, public_key: str) -> None:
-    """First-boot data where cloud-init's NoCloud source looks for it."""
-    seed = root / SEED
-    seed.mkdir(parents=True, exist_ok=True)
+def seed(root: Path, user_data: str, hostname: str, instance: str, address: Address) -> None:
+    """Put first-boot data where cloud-init's NoCloud source looks for it."""
+    folder = root / SEED
+    folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        "user-data": what.user_data(public_key),
-        "meta-data": f"instance-id: {what.hostname}-1\nlocal-hostname: {what.hostname}\n",
-        "network-config": network_config(what.address, "host0"),
+        "user-data": user_data,
+        "meta-data": f"instance-id: {instance}\nlocal-hostname: {hostname}\n",
+        "network-config": network_config(address, "host0"),
     }
     for name, text in texts.items():
-        (seed / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
 
 
-def _plain_folders(root: Path, memory: Path) -> dict[str, Path]:
-    """For each program of `PLAIN` in the image, a copy of its folder outside the overlay."""
+def plain_folders(root: Path, disk: Path) -> dict[str, Path]:
+    """For each program of `PLAIN` in the image, a copy of its folder outside the overlay.
+
+    A copy that `disk` has already is kept.
+    """
     copies = {}
     for program, place in PLAIN.items():
         if (root / program).exists():
-            copy = copies[place] = memory / place.replace("/", "-")
-            if (root / place).is_dir():
-                shutil.copytree(root / place, copy, symlinks=True)
-            else:
-                copy.mkdir(mode=0o710)
+            copy = copies[place] = disk / place.replace("/", "-")
+            if not copy.exists():
+                _copy_folder(root / place, copy)
     return copies
+
+
+def _copy_folder(source: Path, copy: Path) -> None:
+    """Whole or not at all; empty where there is no such folder."""
+    draft = copy.with_name(f"{copy.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    if source.is_dir():
+        shutil.copytree(source, draft, symlinks=True)
+    else:
+        draft.mkdir(mode=0o710)
+    draft.rename(copy)

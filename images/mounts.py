@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from images.run import run
+
+PLACES: Final = tuple(Path(place) for place in ("/proc", "/sys", "/dev"))
+"""Kernel interfaces, with everything below them."""
 
 
 def overlay_command(lowers: Sequence[Path], upper: Path, work: Path, at: Path) -> list[str]:
@@ -42,3 +47,30 @@ def merged(lowers: Sequence[Path], at: Path) -> Iterator[Path]:
         yield at
     finally:
         run(["umount", str(at)])
+
+
+def forget_others(needed: Sequence[Path]) -> None:
+    """Let go of all mounts but `PLACES` and those that `needed` lie on.
+
+    For a mount namespace of one's own that lives long: what it copied from its maker stays mounted
+    there, though it was unmounted everywhere else.
+    """
+    text = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    if others := unneeded(text, needed):
+        run(["umount", "--lazy", *map(str, others)])
+
+
+def unneeded(mountinfo: str, needed: Sequence[Path]) -> list[Path]:
+    """The mount points to let go of, the last mounted first (proc_pid_mountinfo(5))."""
+    points = [Path(unescaped(line.split()[4])) for line in mountinfo.splitlines()]
+
+    def kept(point: Path) -> bool:
+        inside = any(point.is_relative_to(place) for place in PLACES)
+        return inside or any(path.is_relative_to(point) for path in needed)
+
+    return [point for point in reversed(points) if not kept(point)]
+
+
+def unescaped(point: str) -> str:
+    """A mount point as it is: the kernel writes blanks and backslashes as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)

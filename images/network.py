@@ -21,6 +21,8 @@ BRIDGE: Final = "bakehouse"
 CLIENT4: Final = "198.51.100.1"
 CLIENT6: Final = "2001:db8:ba4e::1"
 NAMESPACES: Final = Path("/run/netns")
+MACHINES: Final = 200
+"""How many machines the network has addresses for."""
 
 
 @dataclass(frozen=True, slots=True)

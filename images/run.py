@@ -154,6 +154,10 @@ class Process:
         """Whether it still runs."""
         return self.popen.poll() is None
 
+    def wait(self) -> int:
+        """Wait until it ends, and return its exit code."""
+        return self.popen.wait()
+
     def stop(self, how: signal.Signals = signal.SIGTERM, patience: float = 20) -> int:
         """Ask it to end, insist after `patience` seconds, and return its exit code."""
         if self.alive():

@@ -40,6 +40,12 @@ def make_key(folder: Path) -> Key:
     """A new ed25519 pair in a folder that exists."""
     private = folder / "key"
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bakehouse", "-f", str(private)])
+    return stored_key(folder)
+
+
+def stored_key(folder: Path) -> Key:
+    """The pair that `make_key` put into a folder."""
+    private = folder / "key"
     return Key(private, private.with_suffix(".pub").read_text(encoding="utf-8").strip())
 
 

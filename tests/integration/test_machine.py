@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from images import machine
-from images.lab import FOLDER, GROUP, Lab, group_root, lab, mounts_below, sweep
+from images.groups import GROUP, group_root
+from images.lab import FOLDER, Lab, lab, mounts_below, sweep
 from images.machine import Description, Machine
 from images.network import NAMESPACES
 from tests.integration.conftest import Describe
