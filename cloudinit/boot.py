@@ -9,9 +9,11 @@ people are part of the image.
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
 
 from cloudinit.access import KEYS
 from cloudinit.document import Value, dump
+from cloudinit.template import render
 from specs import layout
 from specs.plan import ServerPlan
 
@@ -22,6 +24,11 @@ def boot(plan: ServerPlan) -> str:
     if plan.operator_keys:
         keys = "".join(f"{key}\n" for key in plan.operator_keys)
         files.append(_file(f"{KEYS}/{plan.admin}.boot", keys))
+    if plan.floating_ips:
+        addresses = [str(ip_network(address)) for address in plan.floating_ips]
+        files.append(
+            _file(layout.FLOATING, render("boot/floating.network.j2", addresses=addresses))
+        )
     return dump(
         {
             "hostname": plan.hostname,

@@ -87,6 +87,11 @@ _NETWORK: Final = (
     "systemd-resolved.service",
     "systemd-timesyncd.service",
 )
+_OURS: Final = (
+    "bakehouse-floating.service",
+    "bakehouse-keep-network.service",
+    "bakehouse-mounts.service",
+)
 _MASKED: Final = (
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
@@ -113,6 +118,11 @@ def part(plan: ImagePlan) -> Part:
             _file("/etc/systemd/system.conf.d/10-bakehouse.conf", "manager.conf"),
             _file("/etc/systemd/resolved.conf.d/10-bakehouse.conf", "resolved.conf"),
             _file("/etc/systemd/system/bakehouse-mounts.service", "mounts.service"),
+            _file(
+                "/etc/systemd/system/bakehouse-floating.service",
+                "floating.service",
+                file=layout.FLOATING,
+            ),
             _file("/etc/systemd/system/bakehouse-keep-network.service", "keep-network.service"),
             _file("/usr/share/bakehouse/network-kept.cfg", "network-kept.cfg"),
             _file("/etc/sysctl.d/90-bakehouse.conf", "sysctl.conf", settings=_sysctl(plan)),
@@ -123,7 +133,7 @@ def part(plan: ImagePlan) -> Part:
             File(layout.SERVER_JSON, server_json(plan)),
         ),
         commands=tuple(_commands(plan)),
-        enable=(*_NETWORK, "bakehouse-keep-network.service", "bakehouse-mounts.service"),
+        enable=(*_NETWORK, *_OURS),
         mask=_MASKED,
     )
 

@@ -16,6 +16,9 @@ SERVER_JSON: Final = f"{ETC}/server.json"
 BOOT_JSON: Final = f"{ETC}/boot.json"
 """What one server learnt from `boot.yaml`: role, generation, whether it may make a cluster."""
 
+FLOATING: Final = "/etc/systemd/network/20-bakehouse-floating.network"
+"""The floating IPs that one server learnt from `boot.yaml`."""
+
 RUN: Final = "/run/bakehouse"
 SECRETS: Final = f"{RUN}/secrets"
 """One file for each secret, delivered after boot; tmpfs, mode 0700."""
@@ -34,6 +37,9 @@ POOLER_ADDRESS: Final = "10.88.88.1"
 
 POOLER_LINK: Final = "bakehouse0"
 POOLER_PORT: Final = 6432
+
+TUNNEL_PORT: Final = 4789
+"""UDP, between the two servers of a pair while the floating IP moves (VXLAN, RFC 7348)."""
 
 APP_PORT_BASE: Final = 20_000
 """Replica `r` (from 0) of the app with index `i` listens on 127.0.0.1 at base + 20 i + r."""

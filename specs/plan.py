@@ -75,6 +75,7 @@ class ServerPlan:
 
     `may_init` allows an empty database to be made: only for `promote --first` and throwaways.
     `operator_keys` are SSH public keys for `admin`, the spec's first user with sudo.
+    `floating_ips` are addresses that the server answers to whenever they point at it.
     """
 
     hostname: str
@@ -84,6 +85,7 @@ class ServerPlan:
     admin: str
     operator_keys: tuple[str, ...] = ()
     may_init: bool = False
+    floating_ips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,16 @@ def test_operators_keys_are_the_admin_s(server: ServerPlan) -> None:
 def test_without_keys_there_is_no_key_file(server: ServerPlan) -> None:
     bare = ServerPlan("shop-7", "standby", 7, "shop-0123456789ab", "deploy")
     assert list(files(bare)) == [layout.BOOT_JSON]
+
+
+def test_floating_ips_are_the_loopback_s_own(server: ServerPlan) -> None:
+    both = replace(server, floating_ips=("203.0.113.1", "2001:db8:f10a::1"))
+    lines = files(both)[layout.FLOATING].splitlines()
+    assert [line for line in lines if line.startswith(("Name=", "Address="))] == [
+        "Name=lo",
+        "Address=203.0.113.1/32",
+        "Address=2001:db8:f10a::1/128",
+    ]
 
 
 def test_it_fits_the_smallest_vendor_limit(server: ServerPlan) -> None:
