@@ -10,10 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-ETC: Final = Path("/etc/bakehouse")
-RUN: Final = Path("/run/bakehouse")
-DATA: Final = Path("/data")
+ROOT: Final = Path(os.environ.get("BAKEHOUSE_ROOT", "/"))
+"""Where our files are; anything but `/` is for tests of programs as processes."""
+
+ETC: Final = ROOT / "etc/bakehouse"
+RUN: Final = ROOT / "run/bakehouse"
+LIB: Final = ROOT / "var/lib/bakehouse"
+DATA: Final = ROOT / "data"
 STATE: Final = DATA / "state"
+ROLE: Final = LIB / "role.json"
+"""What the guard recorded (`guard`, `roles`); missing before the first swap."""
+
+BOOT_ID: Final = ROOT / "proc/sys/kernel/random/boot_id"
 SOCKETS: Final = "/run/postgresql"
 
 
@@ -39,6 +47,29 @@ def server() -> dict[str, Any]:
 def boot() -> dict[str, Any]:
     """What this server learnt at its first boot: role, generation, `may_init`."""
     return dict(read_json(ETC / "boot.json"))
+
+
+def boot_id() -> str:
+    """What tells this boot from all others."""
+    return BOOT_ID.read_text().strip()
+
+
+def recorded() -> str:
+    """The state that the guard recorded; "" before the first swap."""
+    return str(read_json(ROLE)["state"]) if ROLE.exists() else ""
+
+
+def role() -> str:
+    """`primary`, `standby` or `throwaway`: as the guard recorded it, else as boot.json has it.
+
+    An open swap makes a standby of either server: neither begins anything new then.
+    """
+    if not ROLE.exists():
+        return str(boot()["role"])
+    known = read_json(ROLE)
+    settled = known["state"] == "serving"
+    back = known["state"] == "restored" and known["boot"] == boot_id()
+    return "primary" if settled or back else "standby"
 
 
 def cluster_folder(version: int) -> Path:
@@ -90,7 +121,7 @@ def accepts_writes(version: int, role: str) -> bool:
 
 def is_primary(facts: dict[str, Any], role: str) -> bool:
     """Whether this server holds the truth. Raises ProgramError when its Postgres is down."""
-    if role == "throwaway" or not facts["postgres"]:
+    if role == "throwaway" or not facts["postgres"] or ROLE.exists():
         return role == "primary"
     return accepts_writes(int(facts["postgres"]["version"]), role)
 
@@ -120,6 +151,17 @@ def write(path: Path, text: str, mode: int = 0o600, gid: int = -1) -> None:
         os.fsync(handle)
     new.rename(path)
     sync_folder(path.parent)
+
+
+def setting_file(name: str, text: str) -> None:
+    """What this server learnt for Postgres, in its folder of settings; "" takes the file away."""
+    version = server()["postgres"]["version"]
+    path = ROOT / f"etc/postgresql/{version}/main/conf.d" / name
+    if text:
+        write(path, text, mode=0o644)
+    elif path.exists():
+        path.unlink()
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,0 +1,352 @@
+"""The hand: what the peer may do to this server in a swap, over one SSH session, a line at a time.
+
+It is the forced command of the account `bakehouse-peer`. Each line in is a JSON object
+`{"do": VERB, "epoch": N, ...}`, each line out `{"ok": true, "ms": 1.9, ...}` or
+`{"ok": false, "error": ..., "role": {...}}`; what was refused did not happen. The guard's rules
+stand above every verb: an epoch that is over is refused, and so is what does not fit this server's
+role. Every verb may be repeated, and then only says how things are. When the session ends nothing
+happens here: a server that is armed goes back to work by its own guard.
+
+The connections to Postgres and to the pooler's console stay open from `arm` on, since whatever had
+to start inside the pause would be part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from . import acts, guard, holding, pooling, preflight, replication, roles, sending, state, wire
+from .roles import State
+from .state import ProgramError
+
+Answer = dict[str, Any]
+Question = Mapping[str, Any]
+
+
+class Hand:
+    """One session: its connections, opened when they are first needed."""
+
+    def __init__(self) -> None:
+        self._postgres: wire.Wire | None = None
+        self._console: wire.Wire | None = None
+
+    def postgres(self) -> wire.Wire:
+        """This server's Postgres."""
+        self._postgres = self._postgres or wire.postgres()
+        return self._postgres
+
+    def console(self) -> wire.Wire:
+        """The pooler's console."""
+        self._console = self._console or wire.pooler()
+        return self._console
+
+    def hang_up(self) -> None:
+        """Forget both connections: after a failure nobody knows what they will say next."""
+        for connection in (self._postgres, self._console):
+            if connection:
+                connection.close()
+        self._postgres = self._console = None
+
+    def answer(self, question: Question) -> Answer:
+        """Do one verb; every failure is an answer, too."""
+        start = time.monotonic()
+        try:
+            verb, needs = VERBS[question["do"]]
+            if needs is not None:
+                self._check(question, needs)
+            found = verb(self, question)
+            return {"ok": True, "ms": _since(start), **found}
+        except (ProgramError, OSError, KeyError, TypeError, ValueError) as error:
+            self.hang_up()
+            why = f"no {error}" if isinstance(error, KeyError) else str(error) or repr(error)
+            return {"ok": False, "ms": _since(start), "error": why, "role": _role_or_none()}
+
+    @staticmethod
+    def _check(question: Question, needs: Roles) -> None:
+        """Raises ProgramError unless the question's epoch and this server's role allow the verb."""
+        role, epoch, boot = guard.load(), _epoch(question), state.boot_id()
+        if epoch < role.epoch:
+            raise ProgramError(f"epoch {epoch} is over: this server is {guard.told(role)}")
+        own = role.state in needs and role.epoch == epoch
+        live = role.state != "armed" or role.boot == boot
+        before = "serving" in needs and roles.primary(role, boot)
+        if not (own and live) and not before:
+            raise ProgramError(f"{question['do']}: refused, this server is {guard.told(role)}")
+
+    # What is asked before and beside a swap.
+
+    def hello(self, _: Question) -> Answer:
+        """What a preflight wants to know of this server (`preflight.facts`)."""
+        database = state.server()["postgres"] is not None
+        found = preflight.facts(self.postgres(), self.console()) if database else preflight.plain()
+        return {**found, "role": guard.status()}
+
+    def status(self, _: Question) -> Answer:
+        """The guard's role, and how far a swap went, by cheap probes.
+
+        `left` are seconds to the deadline (null when not armed), `lsn` is the cluster's latest
+        checkpoint, `target` where the pooler leads, `hold` none, hold or forward.
+        """
+        role = guard.status()
+        facts: Answer = {"role": role, "left": role["left"], "hold": holding.now()}
+        facts |= {"running": holding.running(), "workers": acts.active(acts.workers())}
+        if not state.server()["postgres"]:
+            return {**facts, "postmaster": False, "lsn": "", "paused": False, "target": "here"}
+        known = (state.cluster_folder(acts.version()) / "PG_VERSION").exists()
+        lsn = replication.controldata(acts.version()).lsn if known else ""
+        facts |= {"postmaster": acts.postmaster() != 0, "lsn": lsn, "target": pooling.target()}
+        try:
+            paused = pooling.paused(self.console())
+        except ProgramError:
+            paused = False
+        return {**facts, "paused": paused}
+
+    def give_up(self, question: Question) -> Answer:
+        """This server promised never to take over in that epoch. Refused once it has claimed."""
+        guard.give_up(_epoch(question))
+        return {"role": guard.status()}
+
+    def standbys(self, _: Question) -> Answer:
+        """Who streams from here: application_name, state, sync_state and places in the log."""
+        names = ("application_name", "state", "sync_state", "sent", "flush", "replay")
+        rows = self.postgres().query(
+            "SELECT application_name, state, sync_state, sent_lsn, flush_lsn, replay_lsn"
+            " FROM pg_stat_replication"
+        )
+        return {"rows": [dict(zip(names, row, strict=True)) for row in rows]}
+
+    def running(self, _: Question) -> Answer:
+        """How many requests the held apps are still answering here."""
+        return {"running": holding.running()}
+
+    def probe(self, _: Question) -> Answer:
+        """An app's own way to a write was answered: through the pooler, by a primary."""
+        return {"transaction": pooling.probe()}
+
+    # Steps 2 and 3.
+
+    def slot(self, question: Question) -> Answer:
+        """A slot `name` keeps the log for the peer."""
+        acts.make_slot(self.postgres(), question["name"])
+        return {}
+
+    def drop_slot(self, question: Question) -> Answer:
+        """No slot `name` keeps any log."""
+        acts.drop_slot(self.postgres(), question["name"])
+        return {}
+
+    def arm(self, question: Question) -> Answer:
+        """Without a further word this server goes back to work after `seconds`."""
+        if "bakehouse-guard.service" not in acts.active(["bakehouse-guard.service"]):
+            raise ProgramError("bakehouse-guard.service does not run: nobody would restore")
+        if state.server()["postgres"]:
+            self.console()
+            self.postgres()
+        guard.arm(_epoch(question), float(question["seconds"]))
+        return {"role": guard.status()}
+
+    def sync_names(self, question: Question) -> Answer:
+        """Postgres waits with each commit for these `names`, or for none when empty."""
+        acts.sync_names(self.postgres(), question["names"])
+        return {}
+
+    # Steps 4 to 6.
+
+    def stop_workers(self, _: Question) -> Answer:
+        """No worker, no timer and no backup runs here; `stopped` are those that did."""
+        return {"stopped": acts.stop_workers()}
+
+    def start_workers(self, _: Question) -> Answer:
+        """Workers and timers are starting."""
+        acts.start_workers()
+        return {}
+
+    def stop_apps(self, _: Question) -> Answer:
+        """The apps with files are gone here."""
+        acts.stop_apps()
+        return {}
+
+    def start_apps(self, _: Question) -> Answer:
+        """The apps with files are starting."""
+        acts.start_apps()
+        return {}
+
+    def hold(self, _: Question) -> Answer:
+        """New requests to apps with files wait; `running` ones go on."""
+        holding.hold()
+        return {"running": holding.running()}
+
+    def unhold(self, _: Question) -> Answer:
+        """Requests that waited are answered here."""
+        holding.drop()
+        return {}
+
+    def checkpoint(self, _: Question) -> Answer:
+        """What was dirty at the start is on the disk."""
+        self.postgres().query("CHECKPOINT", 600)
+        return {}
+
+    def pause(self, question: Question) -> Answer:
+        """The pooler is at rest. After `seconds` it goes on and this fails, unless `disconnect`."""
+        disconnect = bool(question.get("disconnect"))
+        pooling.pause(self.console(), float(question["seconds"]), disconnect)
+        return {}
+
+    def stop_postgres(self, question: Question) -> Answer:
+        """Postgres is down in order; the peer has all of it once it replayed past `lsn`."""
+        acts.stop_postgres(float(question["seconds"]))
+        if self._postgres:
+            self._postgres.close()
+            self._postgres = None
+        control = replication.controldata(acts.version())
+        if control.state != "shut down":
+            raise ProgramError(f"Postgres did not shut down as a primary does: {control.state}")
+        return {"lsn": control.lsn, "timeline": control.timeline}
+
+    # Step 8.
+
+    def fence(self, question: Question) -> Answer:
+        """This server writes no more in this epoch, also after a reboot: read back from the disk.
+
+        Refused while Postgres runs. `boot` comes back as `asked_by`: it ties the answer to the boot
+        of the server that asked.
+        """
+        database = state.server()["postgres"] is not None
+        if database and acts.postmaster():
+            raise ProgramError("Postgres still runs")
+        guard.fence(_epoch(question), acts.fit_files)
+        role = guard.load()
+        lsn = ""
+        if database:
+            control = replication.controldata(acts.version())
+            lsn = control.lsn
+            if control.state != "shut down" or lsn != question["lsn"] or acts.postmaster():
+                raise ProgramError(f"fenced, but Postgres is {control.state} at {lsn}")
+        fenced = {"state": role.state, "epoch": role.epoch, "postmaster": False, "lsn": lsn}
+        return {**fenced, "asked_by": question["boot"]}
+
+    # Steps 10 and 11.
+
+    def point_pooler(self, question: Question) -> Answer:
+        """Recorded: this server follows, and can be restored no more in this epoch.
+
+        The pooler, still at rest, leads to the peer's Postgres.
+        """
+        guard.follow(_epoch(question))
+        if state.server()["postgres"]:
+            pooling.write("peer")
+            self.console().query("RELOAD")
+        return {"role": guard.status()}
+
+    def resume(self, _: Question) -> Answer:
+        """The pooler serves its clients."""
+        if state.server()["postgres"]:
+            pooling.resume(self.console())
+        return {}
+
+    def forward(self, _: Question) -> Answer:
+        """Requests to apps with files, those that waited first, are answered by the peer's."""
+        holding.forward()
+        return {}
+
+    def follow(self, question: Question) -> Answer:
+        """Postgres runs as the peer's standby: application_name `name`, the peer's slot `slot`."""
+        acts.follow(question["name"])
+        return {}
+
+    def restore(self, question: Question) -> Answer:
+        """This server is back at work, as its guard would have it at the deadline."""
+        self.hang_up()
+        guard.restore(_epoch(question))
+        return {"role": guard.status()}
+
+    def drain(self, question: Question) -> Answer:
+        """While `on`, Caddy asks clients to come back by a new connection."""
+        holding.drain(bool(question["on"]))
+        return {}
+
+
+Verb = Callable[[Hand, Question], Answer]
+Roles = tuple[State, ...]
+
+ANY: Final[Roles | None] = None
+"""Any epoch and role: it changes nothing, or the guard's own rules decide."""
+
+BEFORE: Final[Roles] = ("serving", "restored", "armed")
+ARMED: Final[Roles] = ("armed",)
+WITHIN: Final[Roles] = ("serving", "restored", "armed", "following")
+
+VERBS: Final[Mapping[str, tuple[Verb, Roles | None]]] = {
+    "hello": (Hand.hello, ANY),
+    "status": (Hand.status, ANY),
+    "give_up": (Hand.give_up, ANY),
+    "replication": (Hand.standbys, ANY),
+    "running": (Hand.running, ANY),
+    "probe": (Hand.probe, ANY),
+    "slot": (Hand.slot, BEFORE),
+    "drop_slot": (Hand.drop_slot, BEFORE),
+    "arm": (Hand.arm, ANY),
+    "sync_names": (Hand.sync_names, BEFORE),
+    "stop_workers": (Hand.stop_workers, ARMED),
+    "start_workers": (Hand.start_workers, BEFORE),
+    "stop_apps": (Hand.stop_apps, ("armed", "following")),
+    "start_apps": (Hand.start_apps, WITHIN),
+    "hold": (Hand.hold, ARMED),
+    "unhold": (Hand.unhold, BEFORE),
+    "checkpoint": (Hand.checkpoint, BEFORE),
+    "pause": (Hand.pause, ARMED),
+    "stop_postgres": (Hand.stop_postgres, ARMED),
+    "fence": (Hand.fence, ANY),
+    "point_pooler": (Hand.point_pooler, ANY),
+    "resume": (Hand.resume, ("armed", "following")),
+    "forward": (Hand.forward, ("following",)),
+    "follow": (Hand.follow, ("following",)),
+    "restore": (Hand.restore, ANY),
+    "drain": (Hand.drain, WITHIN),
+}
+"""What there is, and for which roles: in the question's epoch, or `serving` before it."""
+
+
+def _epoch(question: Question) -> int:
+    epoch = question["epoch"]
+    if type(epoch) is not int:
+        raise ProgramError(f"no epoch: {epoch!r}")
+    return epoch
+
+
+def _since(start: float) -> float:
+    return round((time.monotonic() - start) * 1000, 2)
+
+
+def _role_or_none() -> Answer | None:
+    try:
+        return guard.status()
+    except (ProgramError, OSError):
+        return None
+
+
+def main() -> None:
+    """Serve a session, or send files."""
+    command = os.environ.get("SSH_ORIGINAL_COMMAND", "")
+    if command:
+        sending.become_rsync(command)
+    hand = Hand()
+    for line in sys.stdin:
+        try:
+            question = json.loads(line)
+        except ValueError:
+            question = {}
+        if not isinstance(question, dict) or question.get("do") not in VERBS:
+            answer: Answer = {"ok": False, "error": f"no such verb: {line.strip()[:200]}"}
+        else:
+            answer = hand.answer(question)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    state.run_program(main)
