@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from cloudinit.data import hardening
-from cloudinit.docker import network
+from cloudinit.docker import RUNTIME, network
 from cloudinit.facts import image_tag
 from cloudinit.part import File, Part
 from cloudinit.template import render
@@ -104,6 +104,9 @@ def _service(plan: ImagePlan, app: App, index: int, replica: int) -> dict[str, A
         service["user"] = user
     else:
         service["cap_add"] = list(OWN_USER_CAPABILITIES)
+    if app.secret_environment:
+        service["runtime"] = RUNTIME
+        service["environment"]["BAKEHOUSE_APP"] = app.name
     if app.database:
         service["env_file"] = [f"{layout.RUN}/apps/{app.name}.env"]
     if app.command and not app.build:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from cloudinit import access, apps, borg, caddy, data, docker, firewall, postgres, system
+from cloudinit import access, apps, borg, caddy, data, docker, firewall, postgres, secrets, system
 from cloudinit.accounts import account_numbers, accounts_script, system_accounts_script
 from cloudinit.document import Value, dump
 from cloudinit.part import File, Part
@@ -21,7 +21,10 @@ from specs.lock import STACK
 from specs.packages import layers
 from specs.plan import ImagePlan
 
-SECTIONS: Final = (system, access, firewall, data, postgres, docker, apps, caddy, borg)
+SECTIONS: Final = (
+    *(system, access, firewall, data, secrets),
+    *(postgres, docker, apps, caddy, borg),
+)
 """In the order in which their commands run."""
 
 MODULES: Final[dict[str, Value]] = {

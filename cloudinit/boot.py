@@ -1,5 +1,7 @@
 """ServerPlan → `boot.yaml`: what one server learns at its first boot, and no secret.
 
+A throwaway host key is none: the server replaces it at the first contact.
+
 The image's own list of modules (`templates/system/cloud.cfg.j2`) says what cloud-init does with
 it. A second run, even as another instance, finds the same or writes the same: the network is kept
 once it worked (`bakehouse-keep-network.service`), host keys are made by a unit of the image, and
@@ -29,6 +31,8 @@ def boot(plan: ServerPlan) -> str:
         files.append(
             _file(layout.FLOATING, render("boot/floating.network.j2", addresses=addresses))
         )
+    if plan.first_key:
+        files.append(_file(layout.FIRST_HOST_KEY, plan.first_key, "0600"))
     return dump(
         {
             "hostname": plan.hostname,
@@ -52,5 +56,5 @@ def boot_json(plan: ServerPlan) -> str:
     return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
 
-def _file(path: str, content: str) -> Value:
-    return {"path": path, "owner": "root:root", "permissions": "0644", "content": content}
+def _file(path: str, content: str, mode: str = "0644") -> Value:
+    return {"path": path, "owner": "root:root", "permissions": mode, "content": content}

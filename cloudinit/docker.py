@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from ipaddress import IPv4Network
+from typing import Final
 
 from cloudinit.data import hardening
 from cloudinit.part import File, Part
 from cloudinit.template import render
 from specs.model import Docker
 from specs.plan import ImagePlan
+
+RUNTIME: Final = "bakehouse"
+"""Docker's name for runc with secret environments, which `images/server/runtime.py` adds."""
+
+RUNTIME_PROGRAM: Final = "/usr/local/libexec/bakehouse-runc"
 
 
 def part(plan: ImagePlan) -> Part:
@@ -20,6 +26,7 @@ def part(plan: ImagePlan) -> Part:
         files=(
             File("/etc/docker/daemon.json", daemon_json(plan.docker)),
             File("/etc/systemd/system/docker.service", render("docker/docker.service.j2")),
+            File(RUNTIME_PROGRAM, render("docker/runc.sh.j2"), "0755"),
             File(
                 "/etc/systemd/system/bakehouse-images.service",
                 render("docker/images.service.j2", hardening=hardening()),
@@ -50,6 +57,7 @@ def daemon_json(docker: Docker) -> str:
         "log-driver": "local",
         "log-opts": {"max-file": str(docker.log_files), "max-size": docker.log_size},
         "no-new-privileges": True,
+        "runtimes": {RUNTIME: {"path": RUNTIME_PROGRAM}},
         "userland-proxy": False,
     }
     return json.dumps(settings, indent=1, sort_keys=True) + "\n"

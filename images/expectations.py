@@ -71,14 +71,6 @@ def expectations(plan: Plan, secrets: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def secret_names(image: ImagePlan) -> list[str]:
-    """Every secret that the spec's services read, sorted."""
-    names = {name for app in image.apps for name in app.secrets}
-    if image.borg:
-        names.add("borg_passphrase")
-    return sorted(names)
-
-
 def units(image: ImagePlan) -> list[str]:
     """Units that must be active once a machine has settled."""
     found = [*ALWAYS]

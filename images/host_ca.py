@@ -1,21 +1,36 @@
 """The CA that signs the SSH host keys of one spec's servers.
 
-Whoever trusts it by one `@cert-authority` line meets no unknown host key after a swap.
+Whoever trusts it by one `@cert-authority` line meets no unknown host key after a swap. What is
+revoked stands in `<spec>.revoked` beside the spec, for review: a key id in each line, which is the
+name of a server (ssh-keygen(1), "Key revocation lists").
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from images.home import Home
+from images.home import Home, write_whole
 from images.providers.base import FloatingIp, Server
+from images.run import run
+from images.secrets import keys
+from images.secrets.memory import memory_folder
+from images.secrets.vault import CA_KEY, open_vault, seal_vault, secrets_path
 from specs.model import Spec
 
 VALIDITY: Final = 90 * 86_400
 """Seconds that a certificate is good for; each promote, and `invoke host-keys --renew`, renews."""
+
+BEFORE: Final = 300
+"""Seconds by which a client's clock may be behind."""
+
+NOTE: Final = (
+    "\n# Signs the host keys of this spec's servers. Whoever loses it must trust a new one.\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +44,167 @@ class HostCa:
 def open_ca(spec: Spec, spec_file: Path, home: Home) -> HostCa:
     """The spec's CA: from its secrets file when there is one, else from `<home>/ca/<spec>/`.
 
-    Made at the first call. Raises UsageError when the secrets file cannot be opened.
+    Made at the first call. One that was made before there was a secrets file moves into it, so that
+    colleagues have it, too. Raises UsageError when the secrets file cannot be opened.
     """
-    raise NotImplementedError
+    path = secrets_path(spec_file)
+    kept = home.root / "ca" / spec.name / "key"
+    if not path.exists():
+        return _known(kept) if kept.exists() else _made(kept, spec)
+    vault = open_vault(path)
+    if CA_KEY in vault.values:
+        private = vault.values[CA_KEY].rstrip("\n") + "\n"
+        return HostCa(private, public_half(private, comment(spec)))
+    ca = _known(kept) if kept.exists() else make_ca(spec)
+    block = "".join(f"  {line}\n" for line in ca.private.splitlines())
+    text = f"{vault.text.rstrip()}\n{NOTE}{CA_KEY}: |\n{block}"
+    seal_vault(path, text, keys.recipients(spec))
+    kept.unlink(missing_ok=True)
+    return ca
+
+
+def comment(spec: Spec) -> str:
+    """The CA's name at the end of its public key."""
+    return f"{spec.name}-host-ca"
+
+
+def make_ca(spec: Spec) -> HostCa:
+    """A new pair, on no disk."""
+    with memory_folder() as folder:
+        key = folder / "key"
+        run(keygen_command(key, comment(spec)))
+        return _known(key)
+
+
+def keygen_command(key: Path, comment: str) -> list[str]:
+    """A new ed25519 pair without passphrase."""
+    return ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(key)]
+
+
+def _made(kept: Path, spec: Spec) -> HostCa:
+    """A new pair, kept on this machine; it appears whole, and of two makers one wins."""
+    kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ca = make_ca(spec)
+    handle, name = tempfile.mkstemp(dir=kept.parent)
+    draft = Path(name)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(ca.private)
+        file.flush()
+        os.fsync(handle)
+    write_whole(kept.with_suffix(".pub"), f"{ca.public}\n")
+    try:
+        os.link(draft, kept)
+    except FileExistsError:
+        return _known(kept)
+    finally:
+        draft.unlink()
+    return ca
+
+
+def _known(key: Path) -> HostCa:
+    private = key.read_text(encoding="utf-8")
+    return HostCa(private, public_half(private, ""))
+
+
+def public_half(private: str, note: str) -> str:
+    """The public line of a private key, with `note` as its comment unless the key has its own."""
+    line = run(["ssh-keygen", "-y", "-f", "/dev/stdin"], stdin=private).stdout.strip()
+    return line if len(line.split()) > 2 or not note else f"{line} {note}"
 
 
 def principals(spec: Spec, server: Server, floating: FloatingIp | None) -> tuple[str, ...]:
     """The names by which this server is called: its own, its addresses, the IP's, its sites'."""
-    raise NotImplementedError
+    own = (server.name, server.address, server.address6, server.private)
+    shared = (floating.v4, floating.v6) if floating else ()
+    return tuple(dict.fromkeys(name for name in (*own, *shared, *names(spec)) if name))
+
+
+def names(spec: Spec) -> tuple[str, ...]:
+    """The host names that whichever server is active goes by."""
+    found = [spec.system.hostname] if "." in spec.system.hostname else []
+    for site in spec.caddy.sites if spec.caddy else ():
+        for address in (site.address, *site.aliases):
+            host = address.removeprefix("http://")
+            if not host.startswith(":"):
+                found.append(host)
+    return tuple(dict.fromkeys(found))
 
 
 def sign_host_key(
-    ca: HostCa, public: str, name: str, names: Sequence[str], serial: int, validity: int
+    ca: HostCa, public: str, name: str, names: Sequence[str], *, serial: int, validity: int
 ) -> str:
-    """The certificate, as a line, of the host key `public` for `names`, good for `validity` seconds.
+    """The certificate, as a line, of the host key `public` for `names`.
 
     `name` is the key id by which it can be revoked: the server's, which no other server may have.
+    `validity` is seconds from now. The CA's key goes to ssh-keygen by standard input alone.
     """
-    raise NotImplementedError
+    with tempfile.TemporaryDirectory() as folder:
+        key = Path(folder, "host.pub")
+        key.write_text(f"{public.strip()}\n", encoding="utf-8")
+        run(sign_command(key, name, names, serial, validity), stdin=ca.private)
+        return Path(folder, "host-cert.pub").read_text(encoding="utf-8").strip()
 
 
-def known_hosts_line(ca: HostCa, names: Sequence[str]) -> str:
-    """The one line for known_hosts by which a client trusts all servers of the spec."""
-    raise NotImplementedError
+def sign_command(
+    key: Path, name: str, names: Sequence[str], serial: int, validity: int
+) -> list[str]:
+    """`ssh-keygen` as a CA for hosts, its own key on standard input."""
+    return [
+        *("ssh-keygen", "-q", "-s", "/dev/stdin", "-h", "-I", name, "-n", ",".join(names)),
+        *("-z", str(serial), "-V", f"-{BEFORE}s:{validity:+d}s", str(key)),
+    ]
+
+
+def known_hosts_line(ca: HostCa, names: Sequence[str], port: int = 22) -> str:
+    """The one line for known_hosts by which a client trusts all servers of the spec.
+
+    `names` are the hosts for which the CA is believed: patterns as sshd(8) has them.
+    """
+    hosts = [name if port == 22 else f"[{name}]:{port}" for name in names]
+    return f"@cert-authority {','.join(hosts)} {ca.public}"
+
+
+def client_names(spec: Spec, floating: FloatingIp | None, servers: Sequence[Server]) -> list[str]:
+    """What clients of the spec call its servers: the IP, the sites, and each server by its name
+    (also one to come) and its addresses (only those that are there)."""
+    found = [f"{spec.name}-g*", *names(spec)]
+    for address in (floating.v4, floating.v6) if floating else ():
+        found.append(address)
+    for server in servers:
+        found += [server.address, server.address6, server.private]
+    return list(dict.fromkeys(name for name in found if name))
+
+
+def revoked_path(spec_file: Path) -> Path:
+    """`specs/hobby.yaml` has what is revoked at `specs/hobby.revoked`."""
+    return spec_file.with_suffix(".revoked")
+
+
+def revoke(spec_file: Path, name: str) -> bool:
+    """No client that has the list trusts what the CA signed for this server; False: it was so."""
+    path = revoked_path(spec_file)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    line = f"id: {name}"
+    if line in text.splitlines():
+        return False
+    write_whole(path, f"{text}{line}\n")
+    return True
+
+
+def revocation_list(ca: HostCa, spec_file: Path, to: Path) -> Path | None:
+    """The list in the form of ssh's `RevokedHostKeys`, written to `to`; None when there is none.
+
+    An ssh that is told of a list which is not there trusts no server at all.
+    """
+    path = revoked_path(spec_file)
+    if not path.exists():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        public, draft = Path(folder, "ca.pub"), Path(folder, "krl")
+        public.write_text(f"{ca.public}\n", encoding="utf-8")
+        run(["ssh-keygen", "-q", "-k", "-f", str(draft), "-s", str(public), str(path)])
+        to.parent.mkdir(parents=True, exist_ok=True)
+        new = to.with_name(f".{to.name}.{os.getpid()}")
+        new.write_bytes(draft.read_bytes())
+        new.replace(to)
+    return to

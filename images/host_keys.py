@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from images.host_ca import HostCa
-from images.ssh import Door
+from images import ssh
+from images.home import write_whole
+from images.host_ca import VALIDITY, HostCa, keygen_command, sign_host_key
+from images.run import run
+from images.secrets.memory import memory_folder
+from images.ssh import Door, as_root
+from specs.errors import BakehouseError
+
+LIMIT: Final = 60.0
+"""Seconds for one of the calls on the server."""
+
+PROGRAM: Final = ("/usr/bin/python3", "-IB", "-m", "bakehouse.host_keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +32,41 @@ class FirstKey:
 
 def make_first_key() -> FirstKey:
     """A new pair, on no disk. Call before the server is made; give `public` to `trust`."""
-    raise NotImplementedError
+    with memory_folder() as folder:
+        key = folder / "key"
+        run(keygen_command(key, ""))
+        public = key.with_suffix(".pub").read_text(encoding="utf-8").strip()
+        return FirstKey(key.read_text(encoding="utf-8"), public)
 
 
-def trust(door: Door, public: str) -> None:
-    """Trust this host key, and no other, behind this door."""
-    raise NotImplementedError
+def trust(door: Door, *public: str) -> None:
+    """Trust these host keys, and no others, behind this door."""
+    write_whole(door.config.parent / "known_hosts", "".join(map(ssh.known_host, public)))
 
 
-def certify(door: Door, ca: HostCa, name: str, names: Sequence[str], first: bool = False) -> None:
-    """Give the server a fresh certificate, and with `first` a host key of its own before that.
+def certify(
+    door: Door, ca: HostCa, name: str, names: Sequence[str], validity: int = VALIDITY
+) -> str:
+    """Give the server a fresh certificate, and its own host key in the place of a throwaway.
 
-    With `first` the server makes the key itself (the private half never leaves it), and the door
-    trusts that one from then on, no longer the throwaway. Safe to repeat after a kill anywhere.
-    `name` is the server's, `names` are `host_ca.principals`.
+    The server makes its key itself; the private half never leaves it. From then on the door trusts
+    that key and no longer the throwaway. Returns the public key. May be repeated after a kill
+    anywhere. `name` is the server's, `names` are `host_ca.principals`, `validity` seconds. Raises
+    CommandError when the server cannot be reached, BakehouseError when it answers nonsense.
     """
-    raise NotImplementedError
+    answer = as_root(door, [*PROGRAM, "own"], timeout=LIMIT).stdout
+    try:
+        public = str(json.loads(answer)["public"])
+        ssh.known_host(public)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BakehouseError(f"{name} does not tell its host key", "see its journal") from error
+    known = door.config.parent / "known_hosts"
+    before = known.read_text(encoding="utf-8") if known.exists() else ""
+    line = ssh.known_host(public)
+    if line not in before:  # both, until it is certain which one the server uses
+        write_whole(known, before + line)
+    serial = time.time_ns() // 1_000_000
+    certificate = sign_host_key(ca, public, name, names, serial=serial, validity=validity)
+    as_root(door, [*PROGRAM, "install"], timeout=LIMIT, stdin=f"{certificate}\n")
+    trust(door, public)
+    return public

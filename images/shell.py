@@ -6,13 +6,14 @@ import secrets
 from typing import Final
 
 from images import store, stored_plan
-from images.expectations import expectations, secret_names
+from images.expectations import expectations
 from images.home import Home
 from images.lab import lab
-from images.plant import plant
 from images.progress import Progress
 from images.run import interact
+from images.secrets.deliver import deliver
 from images.verify import Kind, await_units, throwaway
+from specs.needs import needed
 
 PATIENCE: Final = 60.0
 """Seconds to wait for services; a person may want to see one that does not start."""
@@ -28,8 +29,8 @@ def look_inside(image: store.Image, home: Home, kind: Kind) -> int:
     with lab() as place:
         note(f"booting a throwaway of {image.id} ({kind})")
         with throwaway(place, store.raw_path(home, image.id), plan, kind) as target:
-            planted = {name: secrets.token_hex(16) for name in secret_names(plan.image)}
-            plant(target.door, planted)
+            planted = {name: secrets.token_hex(16) for name in needed(plan.image)}
+            deliver(target.door, planted)
             note("waiting for its services")
             await_units(target, expectations(plan, planted), PATIENCE)
             return interact(target.door.command(options=("-t",)))

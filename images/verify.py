@@ -16,16 +16,17 @@ from typing import Any, Final, Literal
 
 from cloudinit.boot import boot as boot_yaml
 from images import machine, qemu
-from images.expectations import expectations, secret_names
+from images.expectations import expectations
 from images.guest import Guest
 from images.lab import Lab, lab
-from images.machine import Description, Machine
-from images.plant import plant
+from images.machine import Description
 from images.qemu import SLOWDOWN
 from images.rootfs import mounted
 from images.run import run
+from images.secrets.deliver import deliver
 from images.ssh import ALIAS
 from specs.errors import BakehouseError
+from specs.needs import needed
 from specs.plan import Plan
 
 Kind = Literal["nspawn", "bios", "uefi"]
@@ -93,12 +94,12 @@ def verify(
     Raises BakehouseError when the machine does not boot at all, or the suite cannot run.
     """
     started = time.monotonic()
-    planted = {name: secrets.token_hex(16) for name in secret_names(plan.image)}
+    planted = {name: secrets.token_hex(16) for name in needed(plan.image)}
     expected = expectations(plan, planted)
     with lab() as place, mounted(image, place.folder / "tree") as tree:
         say(f"booting ({kind})")
         with throwaway(place, image, plan, kind) as target:
-            plant(target.door, planted)
+            deliver(target.door, planted)
             say("waiting for its services")
             await_units(target, expected, SETTLE * (1 if kind == "nspawn" else SLOWDOWN))
             lines = _run_suite(target, tree, expected, kind, say)
@@ -122,7 +123,7 @@ def throwaway(place: Lab, image: Path, plan: Plan, kind: Kind) -> Iterator[Guest
         with machine.booted(place, what) as container:
             yield container
     else:
-        with qemu.booted(place.folder / kind, what, kind) as virtual:
+        with qemu.booted(place, what, kind) as virtual:
             yield virtual
 
 
@@ -155,11 +156,7 @@ def await_units(target: Guest, expected: Mapping[str, Any], patience: float) -> 
 
 
 def suite_command(target: Guest, tree: Path, kind: Kind, expect: Path, results: Path) -> list[str]:
-    """pytest with the machine as testinfra's host, on the client's side of the lab.
-
-    A virtual machine gets no address: it can be reached by SSH, and by nothing else.
-    """
-    addresses = [target.address.v4, target.address.v6] if isinstance(target, Machine) else []
+    """pytest with the machine as testinfra's host, on the client's side of the lab."""
     return [
         *target.door.prefix,
         sys.executable,
@@ -174,7 +171,7 @@ def suite_command(target: Guest, tree: Path, kind: Kind, expect: Path, results: 
         f"--expect={expect}",
         f"--results={results}",
         f"--tree={tree}",
-        *(f"--address={address}" for address in addresses),
+        *(f"--address={address}" for address in (target.address.v4, target.address.v6)),
         f"--kind={kind}",
         str(SUITE),
     ]

@@ -120,7 +120,8 @@ def _snapshot(value: str) -> Fault | None:
 _PUB: Final = "paste the one line of your .pub file, for example ~/.ssh/id_ed25519.pub"
 
 
-def _ssh_key(value: str) -> Fault | None:
+def ssh_key_fault(value: str) -> Fault | None:
+    """What is wrong with an SSH public key."""
     if "PRIVATE KEY" in value:
         return Fault(
             "is a private key, which must never leave your machine",
@@ -287,7 +288,7 @@ TIMEZONE = Kind(
 LOCALE = Kind(
     "a UTF-8 locale", r"(?:C|[a-z]{2,3}_[A-Z]{2})\.UTF-8", "for example C.UTF-8 or de_DE.UTF-8"
 )
-SSH_KEY = Kind("an SSH public key", check=_ssh_key)
+SSH_KEY = Kind("an SSH public key", check=ssh_key_fault)
 PACKAGE = Kind(
     "the name of a Debian package",
     r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]",
@@ -305,30 +306,6 @@ SECRET = Kind(
     r"(?!bakehouse\.)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
     "names that start with `bakehouse.` are for its own keys",
 )
-_AGE_KEY: Final = r"age1[02-9ac-hj-np-z]{58}"
-"""An age public key: Bech32 of 32 bytes, in small letters (age's specification, "X25519")."""
-
-
-def _recipient(value: str) -> Fault | None:
-    if value.startswith("AGE-SECRET-KEY-"):
-        return Fault(
-            "is a secret key, which must never leave your machine",
-            "treat it as leaked: make a new one, and write its public key, age1…",
-            show=False,
-        )
-    if re.fullmatch(_AGE_KEY, value):
-        return None
-    kind = value.partition(" ")[0]
-    if kind in SSH_KEY_TYPES and kind not in ("ssh-ed25519", "ssh-rsa"):
-        return Fault(f"is a key of type {kind}, to which age cannot encrypt", "use an ed25519 key")
-    if kind in SSH_KEY_TYPES or "PRIVATE KEY" in value:
-        return _ssh_key(value)
-    return Fault(
-        "must be a public key of age or SSH", "for example age1…, or the line of a .pub file"
-    )
-
-
-RECIPIENT = Kind("a public key of age or SSH", check=_recipient)
 HEADER = Kind(
     "the name of an HTTP header", r"[A-Za-z0-9][A-Za-z0-9-]*", "for example X-Frame-Options"
 )

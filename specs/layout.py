@@ -23,6 +23,12 @@ RUN: Final = "/run/bakehouse"
 SECRETS: Final = f"{RUN}/secrets"
 """One file for each secret, delivered after boot; tmpfs, mode 0700."""
 
+SEALED_SECRETS: Final = "/var/lib/bakehouse/secrets.cred"
+"""The same at rest: one systemd credential, encrypted with the key of the server that it is on."""
+
+FIRST_HOST_KEY: Final = f"{RUN}/first_host_key"
+"""The throwaway SSH host key from `boot.yaml`, by which the first contact is verified."""
+
 DATA: Final = "/data"
 """All that outlives a server: `postgres/<major>/main`, `apps/<app>/<volume>`, `caddy`, `state`."""
 

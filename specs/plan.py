@@ -76,6 +76,8 @@ class ServerPlan:
     `may_init` allows an empty database to be made: only for `promote --first` and throwaways.
     `operator_keys` are SSH public keys for `admin`, the spec's first user with sudo.
     `floating_ips` are addresses that the server answers to whenever they point at it.
+    `first_key` is a throwaway SSH host key, private half: whoever made it can verify the first
+    contact, at which the server is given one of its own.
     """
 
     hostname: str
@@ -86,6 +88,7 @@ class ServerPlan:
     operator_keys: tuple[str, ...] = ()
     may_init: bool = False
     floating_ips: tuple[str, ...] = ()
+    first_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

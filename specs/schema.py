@@ -11,6 +11,7 @@ from typing import Final
 
 from specs import kinds, layout
 from specs.model import Deploy, Rule, Ssh, System, User
+from specs.recipients import RECIPIENT
 from specs.rules import Rules, choice, flag, items, number, section, table, text, texts
 from specs.schema_services import APP, BORG, CADDY, DOCKER, POSTGRES
 
@@ -162,7 +163,7 @@ _SECRETS: Final = section(
     "spec, which `invoke secrets edit` makes. Nothing here changes the image.",
     {
         "recipients": texts(
-            kinds.RECIPIENT,
+            RECIPIENT,
             "Public keys, of age or SSH, whose owners can open the file. When none is given, these "
             "are the keys of the users with sudo.",
             ["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"],

@@ -9,6 +9,7 @@ apps.py may-work    whether this server may run workers (exit 0) or not (exit 1)
 import argparse
 import http.client
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import tarfile
 import time
 from typing import Any, Final
 
-from . import state
+from . import release, state
 
 VOLUMES: Final = state.DATA / "apps"
 HEALTHY: Final = 120
@@ -91,9 +92,13 @@ def make_volumes(app: dict[str, Any], ids: tuple[int, int]) -> None:
 
 
 def place_secrets(app: dict[str, Any], ids: tuple[int, int]) -> None:
-    """Copies of the app's secrets (memory only) that its user, and nobody else, can read."""
+    """Copies of the app's secrets (memory only) that its user, and nobody else, can read.
+
+    Those for its environment lie beside them, for `runtime.py` alone.
+    """
     folder = state.RUN / "apps" / app["name"] / "secrets"
-    for name in app["secrets"]:
+    variables = app["secret_environment"]
+    for name in (*app["secrets"], *variables.values()):
         source = state.RUN / "secrets" / name
         if not source.is_file():
             raise state.ProgramError(
@@ -108,6 +113,8 @@ def place_secrets(app: dict[str, Any], ids: tuple[int, int]) -> None:
         target.write_bytes((state.RUN / "secrets" / name).read_bytes())
         os.chown(target, *ids)
     os.chown(folder, *ids)
+    values = {key: (state.RUN / "secrets" / name).read_text() for key, name in variables.items()}
+    state.write(folder.with_name("environment.json"), json.dumps(values))
 
 
 def check_database(app: dict[str, Any]) -> None:
@@ -136,6 +143,8 @@ def start(name: str) -> None:
     check_database(app)
     make_volumes(app, ids)
     place_secrets(app, ids)
+    if release.due(app) and may_work():
+        release.run(app)
     compose(name, "up", "--detach", "--remove-orphans", "--no-build")
     for number, port in enumerate(app["ports"], 1):
         wait_healthy(f"{name}-{number}", port, app["health"])

@@ -81,6 +81,18 @@ def test_secrets_reach_their_app_only(sh: Shell, expect: Expected) -> None:
             assert not any(value in shown for value in expect["secrets"].values())
 
 
+def test_secret_variables_are_in_the_process_alone(sh: Shell, expect: Expected) -> None:
+    """Docker has no word of them: it would write them to the disk."""
+    for app in expect["apps"]:
+        wanted = {
+            f"{variable}={expect['secrets'][name]}"
+            for variable, name in app["secret_environment"].items()
+        }
+        for container in containers(sh, app) if wanted else ():
+            found = sh(f"cat /proc/{container['State']['Pid']}/environ").split("\0")
+            assert wanted <= {*found}
+
+
 def test_log_limits(sh: Shell, expect: Expected) -> None:
     for app in expect["apps"]:
         for container in containers(sh, app):

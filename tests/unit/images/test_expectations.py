@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from images.expectations import expectations, secret_names, timers, units
+from images.expectations import expectations, timers, units
 from images.verify import Failure, Report
 from specs.model import App, Borg, Caddy, Database, Docker, Postgres, Rule, Site, Spec, Ssh, User
+from specs.needs import needed
 from specs.plan import Payload, Plan, resolve
 
 BARE = Spec(name="bare")
@@ -78,7 +79,7 @@ def test_apps_and_sites() -> None:
 
 
 def test_secrets_of_apps_and_backups() -> None:
-    assert secret_names(plan_of(WHOLE).image) == ["borg_passphrase", "key"]
+    assert list(needed(plan_of(WHOLE).image)) == ["borg_passphrase", "key"]
 
 
 def test_a_report_without_tests_has_not_passed() -> None:
