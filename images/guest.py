@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from images import ssh
+from images.network import Address
 from images.run import Process, Result
 from specs.errors import BakehouseError
 
@@ -33,6 +34,11 @@ class Guest(ABC):
     """Seconds that one attempt to log in may take."""
     pause: ClassVar[float]
     """Seconds from one attempt to the next."""
+
+    @property
+    @abstractmethod
+    def address(self) -> Address:
+        """Where it is found from the client's side."""
 
     @property
     def console(self) -> Path:

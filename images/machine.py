@@ -32,6 +32,15 @@ PLAIN: Final = {"usr/sbin/dockerd": "var/lib/docker", "usr/bin/containerd": "var
 
 
 @dataclass(frozen=True, slots=True)
+class FirstBoot:
+    """What a machine is told when it boots; another `instance` makes it a first boot again."""
+
+    user_data: str
+    hostname: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """What to boot. `source` is a raw image or a tree; sizes are bytes, `patience` seconds.
 
@@ -52,6 +61,10 @@ class Description:
     def address(self) -> Address:
         """Its addresses in the lab."""
         return Address(self.number)
+
+    def first_boot(self, public_key: str) -> FirstBoot:
+        """What it is told, with the key that opens it."""
+        return FirstBoot(self.user_data(public_key), self.hostname, f"{self.hostname}-1")
 
 
 @dataclass(slots=True)
@@ -179,7 +192,7 @@ def booted(lab: Lab, what: Description, *, wait: bool = True) -> Iterator[Machin
         image = stack.enter_context(mounted(what.source, folder / "image"))
         memory = stack.enter_context(_memory(folder / "memory", what.size))
         root = stack.enter_context(overlay([image], memory / "upper", memory))
-        seed(root, what.user_data(key.public), what.hostname, f"{what.hostname}-1", what.address)
+        seed(root / SEED, what.first_boot(key.public), network_config(what.address, "host0"))
         config = folder / "ssh_config"
         config.write_text(
             ssh.config_text(folder, what.address.v4, what.port, what.admin, key), encoding="utf-8"
@@ -205,14 +218,14 @@ def _memory(at: Path, size: int) -> Iterator[Path]:
         run(["umount", str(at)])
 
 
-def seed(root: Path, user_data: str, hostname: str, instance: str, address: Address) -> None:
-    """Put first-boot data where cloud-init's NoCloud source looks for it."""
-    folder = root / SEED
+def seed(folder: Path, first_boot: FirstBoot, network: str) -> None:
+    """Write first-boot data as cloud-init's NoCloud source reads it; `network` is version 2."""
     folder.mkdir(parents=True, exist_ok=True)
+    hostname = first_boot.hostname
     texts = {
-        "user-data": user_data,
-        "meta-data": f"instance-id: {instance}\nlocal-hostname: {hostname}\n",
-        "network-config": network_config(address, "host0"),
+        "user-data": first_boot.user_data,
+        "meta-data": f"instance-id: {first_boot.instance}\nlocal-hostname: {hostname}\n",
+        "network-config": network,
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

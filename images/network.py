@@ -88,6 +88,18 @@ def network(namespace: str) -> Iterator[None]:
             run(delete_command(namespace))
 
 
+@contextmanager
+def tap(namespace: str, name: str) -> Iterator[None]:
+    """A virtual machine's link on the bridge, gone in the end; `name` has 15 bytes at most."""
+    ip = ["ip", "-netns", namespace]
+    run([*ip, "tuntap", "add", "dev", name, "mode", "tap"])
+    try:
+        run([*ip, "link", "set", name, "master", BRIDGE, "up"])
+        yield
+    finally:
+        run([*ip, "link", "delete", name])
+
+
 def network_config(address: Address, interface: str, mac: str = "") -> str:
     """cloud-init's network configuration (version 2, as JSON), static in both families.
 

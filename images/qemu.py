@@ -1,15 +1,14 @@
 """A raw disk image booted as a virtual machine, by BIOS or by UEFI, the way a server boots it.
 
-The image stays as it is: writes go to an overlay in the machine's own folder. The machine is
-reached by SSH through a port of this host's loopback, and ends with us, also when we are killed.
+The image stays as it is: writes go to an overlay in the machine's own folder. The machine stands
+in the lab's network as a container does, and ends with us, also when we are killed.
 """
 
 from __future__ import annotations
 
 import shutil
 import signal
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,36 +17,40 @@ from typing import Final, Literal
 from images import kvm, ssh
 from images.guest import Guest
 from images.kvm import Accelerator
-from images.machine import Description
+from images.lab import Lab
+from images.machine import Description, seed
+from images.network import Address, network_config, tap
 from images.run import run, start
 
 Firmware = Literal["bios", "uefi"]
 
 OVMF: Final = Path("/usr/share/OVMF")
-LOOPBACK: Final = "127.0.0.1"
+POWER: Final = 'while setpriv --pdeathsig KILL "$@"; do :; done'
+"""Every restart is a cold one, by a new qemu: OVMF under tcg (2022.11) takes up to 8 minutes for a
+warm one, 20 s for a cold one. Ends when qemu fails, or is killed."""
+
 SLOWDOWN: Final = 5
 """How much longer than a container's boot an emulated one may take; measured: 60 to 85 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """The machine to emulate: `memory` in MiB, `disk` in bytes (never less than the image)."""
+    """The machine to emulate: `memory` in MiB, `link` and `mac` of its network card."""
 
+    link: str
+    mac: str
     firmware: Firmware = "bios"
     memory: int = 2048
     processors: int = 2
-    disk: int = 0
-    ssh_port: int = 22
 
 
-def command(
-    hardware: Hardware, folder: Path, accelerator: Accelerator, host_port: int
-) -> list[str]:
+def command(hardware: Hardware, folder: Path, accelerator: Accelerator) -> list[str]:
     """qemu for a machine whose files are `disk.qcow2`, `seed/` and `vars.fd` in `folder`.
 
-    The seed is a read-only disk with the label that cloud-init's NoCloud source looks for.
+    The seed is a read-only disk with the label that cloud-init's NoCloud source looks for. The
+    link is a tap that is there already.
     """
-    forward = f"hostfwd=tcp:{LOOPBACK}:{host_port}-:{hardware.ssh_port}"
+    card = f"tap,id=net,ifname={hardware.link},script=no,downscript=no"
     processor = "host" if accelerator == "kvm" else "max"
     firmware = []
     if hardware.firmware == "uefi":
@@ -56,14 +59,24 @@ def command(
     disk = f"if=none,id=disk,format=qcow2,cache=unsafe,file={folder}/disk.qcow2"
     seed = "if=none,id=seed,format=raw,readonly=on,file.driver=vvfat,file.label=CIDATA"
     return [
-        *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"),
-        *("-accel", accelerator, "-cpu", processor, "-smp", str(hardware.processors)),
+        *("setpriv", "--pdeathsig", "KILL", "sh", "-c", POWER, "power"),
+        *(
+            "qemu-system-x86_64",
+            "-no-reboot",
+            "-accel",
+            accelerator,
+            "-cpu",
+            processor,
+            "-smp",
+            str(hardware.processors),
+        ),
         *("-m", str(hardware.memory), "-nodefaults", "-display", "none"),
-        *("-serial", f"file:{folder}/console.log", "-device", "virtio-rng-pci"),
+        *("-chardev", f"file,id=console,append=on,path={folder}/console.log"),
+        *("-serial", "chardev:console", "-device", "virtio-rng-pci"),
         *firmware,
         *("-drive", disk, "-device", "virtio-blk-pci,drive=disk,bootindex=0"),
         *("-drive", f"{seed},file.dir={folder}/seed", "-device", "virtio-blk-pci,drive=seed"),
-        *("-netdev", f"user,id=net,{forward}", "-device", "virtio-net-pci,netdev=net"),
+        *("-netdev", card, "-device", f"virtio-net-pci,netdev=net,mac={hardware.mac}"),
     ]
 
 
@@ -75,9 +88,9 @@ def overlay_command(image: Path, target: Path, size: int) -> list[str]:
 
 @dataclass(slots=True)
 class Machine(Guest):
-    """A virtual machine, made by `boot`; all it has lies in `folder`.
+    """A virtual machine, made by `booted`; all it has lies in `folder`.
 
-    Its console is what it wrote to its serial port in this boot.
+    Its console is what it wrote to its serial port.
     """
 
     kind = "virtual machine"
@@ -85,18 +98,19 @@ class Machine(Guest):
     attempt = 60
     pause = 1
 
+    lab: Lab
+    what: Description
     hardware: Hardware
-    host_port: int
 
     @property
-    def ssh_address(self) -> tuple[str, int]:
-        """Where its SSH is found from this host."""
-        return LOOPBACK, self.host_port
+    def address(self) -> Address:
+        """Where it is found from the client's side."""
+        return self.what.address
 
     def start(self) -> None:
         """Switch it on, without waiting for anything."""
-        argv = command(self.hardware, self.folder, kvm.accelerator(), self.host_port)
-        self.process = start(argv, output=self.folder / "qemu.log")
+        argv = command(self.hardware, self.folder, kvm.accelerator())
+        self.process = start(self.lab.client(argv), output=self.folder / "qemu.log")
 
     def stop(self) -> None:
         """Pull the plug. `start` boots it again with what it had written."""
@@ -105,9 +119,10 @@ class Machine(Guest):
             self.process.stop(signal.SIGKILL)
 
     def host_key(self) -> str:
-        """From the network, where it cannot be another's: the port is one of our own."""
-        scan = ["ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", str(self.host_port), LOOPBACK]
-        return run(scan, check=False).stdout.partition(" ")[2]
+        """From the network, where it cannot be another's: the lab has nobody else."""
+        port = str(self.what.port)
+        scan = ["ssh-keyscan", "-T", "10", "-t", "ed25519", "-p", port, self.address.v4]
+        return self.lab.run_client(scan, check=False).stdout.partition(" ")[2]
 
     def tail(self) -> str:
         """What qemu itself said, and the last lines of the machine's console."""
@@ -115,55 +130,33 @@ class Machine(Guest):
         return said + super(Machine, self).tail()
 
 
-def boot(
-    image: Path, folder: Path, seed: Mapping[str, str], hardware: Hardware, patience: float
-) -> Machine:
-    """Switch on a machine with a copy of `image`. `folder` is new and made here.
-
-    `seed` has the texts of `user-data` and `meta-data`, as for cloud-init's NoCloud source.
-    The caller calls `stop` in the end. Raises CommandError when qemu or qemu-img is missing.
-    """
-    (folder / "seed").mkdir(parents=True)
-    for name, text in seed.items():
-        (folder / "seed" / name).write_text(text, encoding="utf-8")
-    size = max(hardware.disk, image.stat().st_size)
-    run(overlay_command(image, folder / "disk.qcow2", size))
-    if hardware.firmware == "uefi":
-        shutil.copy(OVMF / "OVMF_VARS_4M.fd", folder / "vars.fd")
-    machine = Machine(folder, ssh.Door(folder / "ssh_config"), patience, hardware, _free_port())
-    machine.start()
-    return machine
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @contextmanager
-def booted(folder: Path, what: Description, firmware: Firmware) -> Iterator[Machine]:
-    """A virtual machine that answers to SSH; `folder` and the machine are gone in the end.
+def booted(lab: Lab, what: Description, firmware: Firmware) -> Iterator[Machine]:
+    """A virtual machine that answers to SSH; nothing of it is left in the end.
 
-    Raises BakehouseError when it does not boot or does not let us in.
+    Raises BakehouseError when it does not boot or does not let us in, CommandError when qemu or
+    qemu-img is missing.
     """
-    folder.mkdir(parents=True)
-    machine = None
-    try:
-        key = ssh.make_key(folder)
-        seed = {
-            "user-data": what.user_data(key.public),
-            "meta-data": f"instance-id: {what.hostname}-1\nlocal-hostname: {what.hostname}\n",
-        }
-        hardware = Hardware(firmware=firmware, disk=what.size, ssh_port=what.port)
-        machine = boot(what.source, folder, seed, hardware, what.patience * SLOWDOWN)
-        host, port = machine.ssh_address
-        text = ssh.config_text(folder, host, port, what.admin, key)
-        machine.ssh_config.write_text(text, encoding="utf-8")
-        machine.wait()
-        yield machine
-    finally:
-        if machine is not None:
+    folder = lab.folder / f"{what.number}-{firmware}"
+    folder.mkdir()
+    key = ssh.make_key(folder)
+    network = network_config(what.address, "outside", what.address.mac)
+    seed(folder / "seed", what.first_boot(key.public), network)
+    size = max(what.size, what.source.stat().st_size)
+    run(overlay_command(what.source, folder / "disk.qcow2", size))
+    if firmware == "uefi":
+        shutil.copy(OVMF / "OVMF_VARS_4M.fd", folder / "vars.fd")
+    config = folder / "ssh_config"
+    config.write_text(
+        ssh.config_text(folder, what.address.v4, what.port, what.admin, key), encoding="utf-8"
+    )
+    door = ssh.Door(config, tuple(lab.client([])))
+    hardware = Hardware(lab.link(str(what.number)), what.address.mac, firmware)
+    with tap(lab.name, hardware.link):
+        machine = Machine(folder, door, what.patience * SLOWDOWN, lab, what, hardware)
+        machine.start()
+        try:
+            machine.wait()
+            yield machine
+        finally:
             machine.stop()
-        shutil.rmtree(folder, ignore_errors=True)

