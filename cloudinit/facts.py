@@ -34,6 +34,7 @@ def server_facts(plan: ImagePlan) -> dict[str, Any]:
             {
                 "name": app.name,
                 "image": image_tag(plan, app),
+                "release": list(app.release),
                 "kind": app.kind,
                 "replicas": app.replicas,
                 "port": app.port,

@@ -137,7 +137,8 @@ class App:
     """A containerised service. Exactly one of `image` (by digest), `archive`, `build` is set.
 
     `kind`: a `web` app may run on two servers at once while they swap; a `worker` (also a
-    scheduler, a bot) never does. `database` names an entry of `postgres.databases`, or is empty;
+    scheduler, a bot) never does. `release` runs once for each generation, before it serves.
+    `database` names an entry of `postgres.databases`, or is empty;
     the app then finds `DATABASE_URL` in its environment. `volumes` maps a volume's name to its
     path in the container. `secrets` names files under `/run/secrets` in the container;
     `secret_environment` maps a variable's name to the secret that is its value.
@@ -148,6 +149,7 @@ class App:
     archive: str = ""
     build: Build | None = None
     command: tuple[str, ...] = ()
+    release: tuple[str, ...] = ()
     kind: Literal["web", "worker"] = "web"
     replicas: int = 1
     port: int = 0

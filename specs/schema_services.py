@@ -121,6 +121,13 @@ APP: Final = section(
             "The command, word by word; the image's own when it is not given.",
             ["python3", "-m", "guestbook"],
         ),
+        "release": texts(
+            kinds.WORD,
+            "A command for each new generation, such as a migration, word by word. It runs in a "
+            "container of the app on a database that can be written, before the new generation "
+            "serves; at a promote, inside the pause. It may run again, so it must bear that.",
+            ["python3", "-m", "guestbook.migrate"],
+        ),
         "kind": choice(
             ["web", "worker"],
             "A `web` app may run on two servers at once while they swap. A `worker` (also a "

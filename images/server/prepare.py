@@ -1,0 +1,105 @@
+"""Before a swap: this server becomes a warm copy of its peer. Safe to repeat, quick when it is one.
+
+The peer serves meanwhile and notices nothing but the reading.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import Any, Final
+
+from . import acts, guard, replication, state, sync
+from .asking import Line
+from .journal import Journal
+from .state import ProgramError
+from .steps import unit
+
+STREAMS: Final = 20.0
+"""Seconds after which a standby that does not stream is made anew."""
+
+WARM: Final = 150.0
+"""Seconds that web apps may take to be up on a database that they can only read."""
+
+
+def prepare(order: dict[str, Any]) -> dict[str, Any]:
+    """A standby that streams, files, logins, web apps that run; what there is then.
+
+    Raises ProgramError when the data cannot be had; apps that are not up are only told.
+    """
+    epoch, server = int(order["epoch"]), state.server()
+    journal = Journal(epoch)
+    guard.standby(epoch)
+    line = Line(epoch)
+    try:
+        line.ask("hello", limit=60)
+        _timed(journal, "2 files", lambda: sync.run(sync.folders(server)))
+        if server["postgres"]:
+            version = int(server["postgres"]["version"])
+            _timed(journal, "2 standby", lambda: _standby(line, version))
+            unit("restart", "bakehouse-databases.service")
+            unit("start", "pgbouncer.service")
+        cold = _timed(journal, "2 apps", lambda: warm_apps(server))
+        left = sync.pending(sync.folders(server))
+        return {"streaming": bool(server["postgres"]), "cold": cold, "pending": left}
+    finally:
+        line.close()
+        sync.close()
+
+
+def _timed(journal: Journal, step: str, act: Any) -> Any:
+    begin = time.monotonic()
+    found = act()
+    journal.write(step, "done", seconds=round(time.monotonic() - begin, 3))
+    return found
+
+
+def _standby(line: Line, version: int) -> None:
+    """Postgres here streams from the peer; its data is copied when it has none that fits."""
+    line.ask("slot", name=replication.NAME)
+    name = f"postgresql@{version}-main.service"
+    home = state.cluster_folder(version)
+    state.setting_file(acts.SYNC, "")
+    if (home / "PG_VERSION").exists():
+        replication.stand_by(version)
+        unit("start", name)
+        if _streaming(version):
+            return
+        print(f"the cluster in {home} cannot follow the peer's: it is copied anew")
+        unit("stop", name)
+    replication.copy(version)
+    unit("start", name)
+    if not _streaming(version):
+        raise ProgramError("Postgres here does not follow the peer: journalctl -u postgresql@*")
+
+
+def _streaming(version: int) -> bool:
+    end = time.monotonic() + STREAMS
+    while time.monotonic() < end:
+        try:
+            if replication.streams(version):
+                return True
+        except ProgramError:
+            pass  # not up yet
+        time.sleep(0.2)
+    return False
+
+
+def warm_apps(server: dict[str, Any]) -> list[str]:
+    """Start all web apps; the names of those that are not up in time."""
+    units = {app["name"]: f"bakehouse-app@{app['name']}.service" for app in server["apps"]}
+    wanted = [app["name"] for app in server["apps"] if app["kind"] == "web"]
+    if not wanted:
+        return []
+    start = ["systemctl", "start", "--no-block", *(units[name] for name in wanted)]
+    subprocess.run(start, check=False, capture_output=True)
+    end = time.monotonic() + WARM
+    while cold := [name for name in wanted if not _is_active(units[name])]:
+        if time.monotonic() > end:
+            break
+        time.sleep(0.3)
+    return cold
+
+
+def _is_active(name: str) -> bool:
+    return subprocess.run(["systemctl", "is-active", "--quiet", name], check=False).returncode == 0

@@ -1,0 +1,163 @@
+"""Two clusters, one log: making a standby of the peer, where it is in the log, letting it lead.
+
+The peer's Postgres is always reached through the socket that `bakehouse-peer.service` holds open.
+What a server learns of replication lies in conf.d, never in the data (`ALTER SYSTEM`): the data
+goes from server to server.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from . import cluster, state
+from .state import ProgramError
+
+NAME: Final = "bakehouse"
+"""The standby's application_name and its slot on the primary, in whichever direction."""
+
+PEER: Final = "/run/bakehouse/peer"
+"""The folder with the socket that leads to the other server's Postgres."""
+
+FILE: Final = "60-replication.conf"
+ROLE: Final = "replicator"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What pg_controldata says: `state` in its own words, `lsn` of the latest checkpoint."""
+
+    state: str
+    lsn: str
+    timeline: int
+    system: str
+
+
+def lsn(text: str) -> int:
+    """A place in the log as a number of bytes, from `16/B374D848` (PostgreSQL docs, pg_lsn)."""
+    high, slash, low = text.strip().partition("/")
+    if not slash:
+        raise ProgramError(f"{text!r} is no place in Postgres' log")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def settings(name: str = NAME) -> str:
+    """The standby's settings: where its primary is, and the slot that keeps the log for it."""
+    return (
+        "# Where the primary is that this server follows (replication.py).\n"
+        f"primary_conninfo = 'host={PEER} user={ROLE} application_name={name}'\n"
+        f"primary_slot_name = '{name}'\n"
+    )
+
+
+def stand_by(version: int, name: str = NAME) -> None:
+    """Make the cluster here a standby of the peer from its next start on; on disk on return."""
+    state.setting_file(FILE, settings(name))
+    signal = state.cluster_folder(version) / "standby.signal"
+    owner = pwd.getpwnam("postgres")
+    handle = os.open(signal, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchown(handle, owner.pw_uid, owner.pw_gid)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    state.sync_folder(signal.parent)
+
+
+def leave(version: int) -> None:
+    """Forget the primary: what leads follows nobody, also after a restart."""
+    state.setting_file(FILE, "")
+    reload(version)
+
+
+def reload(version: int) -> None:
+    """Postgres reads its settings again, when it runs."""
+    unit = f"postgresql@{version}-main.service"
+    subprocess.run(["systemctl", "--no-block", "reload", unit], check=False, capture_output=True)
+
+
+def controldata(version: int) -> Control:
+    """Of the cluster here, running or not. Raises ProgramError when there is none."""
+    home = state.cluster_folder(version)
+    done = subprocess.run(
+        [state.binary(version, "pg_controldata"), f"--pgdata={home}"],
+        env={"LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ProgramError(f"pg_controldata: {done.stderr.strip()}")
+    return parsed(done.stdout)
+
+
+def parsed(text: str) -> Control:
+    """pg_controldata's output, as of the C locale."""
+    pairs = (line.partition(":")[::2] for line in text.splitlines())
+    values = {name: value.strip() for name, value in pairs}
+    return Control(
+        state=values["Database cluster state"],
+        lsn=values["Latest checkpoint location"],
+        timeline=int(values["Latest checkpoint's TimeLineID"]),
+        system=values["Database system identifier"],
+    )
+
+
+def backup_command(version: int, home: Path, name: str = NAME) -> list[str]:
+    """Copy the peer's cluster into `home`, with the log that goes on meanwhile by the slot."""
+    return [
+        state.binary(version, "pg_basebackup"),
+        f"--pgdata={home}",
+        f"--host={PEER}",
+        f"--username={ROLE}",
+        "--no-password",
+        "--wal-method=stream",
+        f"--slot={name}",
+        "--checkpoint=fast",
+    ]
+
+
+def copy(version: int) -> None:
+    """A copy of the peer's cluster, complete and a standby before it gets its name.
+
+    Needs the slot on the peer. Takes the place of a cluster that is here: Postgres must be down.
+    Raises ProgramError with pg_basebackup's own words.
+    """
+    home, owner = state.cluster_folder(version), pwd.getpwnam("postgres")
+    state.folder(home.parent.parent, 0o755)
+    state.folder(home.parent, 0o700, owner.pw_uid, owner.pw_gid)
+    new, old = home.with_name("main.new"), home.with_name("main.old")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    done = subprocess.run(
+        backup_command(version, new),
+        user="postgres",
+        group="postgres",
+        extra_groups=["pgbouncer"],
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        shutil.rmtree(new, ignore_errors=True)
+        raise ProgramError(f"pg_basebackup: {done.stderr.strip()}")
+    cluster.remember()
+    if home.exists():
+        home.rename(old)
+    new.rename(home)
+    state.sync_folder(home.parent)
+    stand_by(version)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def streams(version: int) -> bool:
+    """Whether Postgres here receives the peer's log now."""
+    query = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"
+    return state.psql(version, query).strip() == "1"

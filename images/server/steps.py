@@ -1,0 +1,303 @@
+"""What each step of a swap does: questions to blue's hand, functions of green's guard.
+
+A step may be done again after a kill at any point: it returns the facts as they are afterwards, and
+the table in `swap` holds them against its gate. Whatever goes wrong is a ProgramError.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from . import acts, guard, holding, pooling, release, replication, state, sync, wire
+from .asking import Line
+from .facts import MARGIN, Facts
+from .journal import Journal
+from .state import ProgramError
+
+RUNNING_ENDS: Final = 0.15
+"""Seconds that running requests may take to end before the last pass over the files begins."""
+
+PAUSE: Final = 3.0
+"""Seconds that transactions may take to end; the longest one was looked at before."""
+
+SOON: Final = 0.002
+"""Seconds between two looks inside the pause."""
+
+
+@dataclass(slots=True)
+class Swap:
+    """One swap in one process: the order, the line to blue, what is known."""
+
+    order: dict[str, Any]
+    server: dict[str, Any]
+    line: Line
+    journal: Journal
+    facts: Facts
+    evidence: dict[str, Any] | str = ""
+    """The answer to `fence` that this process got, or a person's word."""
+    files: Pass | None = None
+    database: wire.Wire | None = None
+    deadline: float = 0.0
+    """When blue's guard goes back to work, on green's monotonic clock; never later than it does."""
+
+    @property
+    def epoch(self) -> int:
+        """The lease's number."""
+        return int(self.order["epoch"])
+
+    @property
+    def version(self) -> int:
+        """Postgres' major version."""
+        return int(self.server["postgres"]["version"])
+
+    def value(self, sql: str) -> str:
+        """One value from green's Postgres, over one connection for the whole swap."""
+        if self.database is None:
+            self.database = wire.postgres()
+        try:
+            return self.database.value(sql)
+        except ProgramError:
+            self.database.close()
+            self.database = None
+            raise
+
+    def until(self, what: str, check: Callable[[], bool], seconds: float, every: float) -> None:
+        """Wait until it is so. Raises ProgramError after so many seconds."""
+        end = time.monotonic() + seconds
+        while not check():
+            if time.monotonic() > end:
+                raise ProgramError(f"{what}: not after {seconds:g} s")
+            time.sleep(every)
+
+
+class Pass(threading.Thread):
+    """The last pass over the files, beside the steps that stop the database."""
+
+    def __init__(self, paths: list[str]) -> None:
+        super().__init__(daemon=True)
+        self.paths = paths
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        """One pass; its error is for whoever waits."""
+        try:
+            sync.run(self.paths)
+        except (OSError, ProgramError) as error:
+            self.error = error
+
+    def finish(self, seconds: float) -> None:
+        """Wait for its end. Raises ProgramError when it failed or takes too long."""
+        self.join(seconds)
+        if self.is_alive():
+            raise ProgramError(f"the last pass over the files takes longer than {seconds:g} s")
+        if self.error:
+            raise ProgramError(str(self.error))
+
+
+def aged(swap: Swap) -> Facts:
+    """The facts with the time that is left now."""
+    return replace(swap.facts, left=swap.deadline - time.monotonic())
+
+
+def warm_up(swap: Swap) -> Facts:
+    """Whatever would take long inside the pause, while blue serves: dirty pages, files."""
+    if swap.facts.database:
+        swap.line.ask("probe")
+        swap.line.ask("checkpoint", limit=300)
+    sync.run(sync.folders(swap.server))
+    return replace(swap.facts, warm=True)
+
+
+def arm(swap: Swap) -> Facts:
+    """Blue goes back to work by itself unless it is fenced in time."""
+    seconds = float(swap.order["seconds"])
+    swap.deadline = time.monotonic() + seconds
+    swap.line.ask("arm", seconds=seconds)
+    return replace(swap.facts, blue="armed", left=seconds)
+
+
+def synchronous(swap: Swap) -> Facts:
+    """From now on whatever blue acknowledges is on green's disk, too."""
+    swap.line.ask("sync_names", names=[replication.NAME])
+
+    def so() -> bool:
+        rows = swap.line.ask("replication")["rows"]
+        ours = [row for row in rows if row["application_name"] == replication.NAME]
+        return any((row["state"], row["sync_state"]) == ("streaming", "sync") for row in ours)
+
+    swap.until("green is no synchronous standby", so, 10, 0.1)
+    return replace(swap.facts, synchronous=True)
+
+
+def stop_workers(swap: Swap) -> Facts:
+    """What must never run on two servers runs on none."""
+    swap.line.ask("stop_workers", limit=120)
+    return replace(swap.facts, workers_stopped=True)
+
+
+def settle(swap: Swap) -> Facts:
+    """What the workers left: the stop then finds few dirty pages, the last pass few files."""
+    if swap.facts.database:
+        swap.line.ask("checkpoint", limit=60)
+    sync.run(sync.folders(swap.server))
+    return replace(swap.facts, settled=True)
+
+
+def hold(swap: Swap) -> Facts:
+    """New requests to apps with files wait; running ones end, or go on and are carried later."""
+    swap.line.ask("hold")
+    end = time.monotonic() + RUNNING_ENDS
+    while swap.line.ask("running")["running"] and time.monotonic() < end:
+        time.sleep(0.01)
+    swap.files = Pass(sync.folders(swap.server))
+    return replace(swap.facts, held=True)
+
+
+def pause(swap: Swap) -> Facts:
+    """Transactions end, further ones wait in blue's pooler. The write pause begins."""
+    disconnect = bool(swap.order["allow_disconnects"])
+    swap.line.ask("pause", limit=PAUSE + 10, seconds=PAUSE, disconnect=disconnect)
+    return replace(swap.facts, paused=True)
+
+
+def stop_postgres(swap: Swap) -> Facts:
+    """Blue's Postgres is shut down in order; its last place in the log is known."""
+    answer = swap.line.ask("stop_postgres", limit=20, seconds=10)
+    return replace(swap.facts, lsn=answer["lsn"])
+
+
+def replayed(swap: Swap) -> Facts:
+    """Green has all of it: past the checkpoint with which blue's Postgres ended."""
+    last = replication.lsn(swap.facts.lsn)
+
+    def so() -> bool:
+        return replication.lsn(swap.value("SELECT pg_last_wal_replay_lsn()")) > last
+
+    swap.until(f"green has not replayed {swap.facts.lsn}", so, 5, SOON)
+    return replace(swap.facts, replayed=True)
+
+
+def carry_files(swap: Swap) -> Facts:
+    """The last pass over the files is over; a new process makes it itself."""
+    if swap.files is None:
+        swap.files = Pass(sync.folders(swap.server))
+    last, swap.files = swap.files, None
+    last.finish(max(aged(swap).left - MARGIN / 2, 1.0))
+    return replace(swap.facts, files=True)
+
+
+def fence(swap: Swap) -> Facts:
+    """Blue will not write in this epoch. Asked for durably: the answer may get lost."""
+    swap.journal.write("8 fence", "asking", durable=True)
+    answer = swap.line.ask("fence", lsn=swap.facts.lsn, boot=state.boot_id())
+    swap.evidence = answer
+    return replace(swap.facts, blue="fenced")
+
+
+def claim(swap: Swap) -> Facts:
+    """Recorded: green takes over, and does not give up any more."""
+    evidence = swap.evidence
+    if swap.facts.off:
+        evidence = "peer-off"
+    elif not evidence:
+        fence(swap)
+        evidence = swap.evidence
+    guard.claim(swap.epoch, evidence)
+    return replace(swap.facts, green="claimed")
+
+
+def promote(swap: Swap) -> Facts:
+    """Green's Postgres writes, on a timeline of its own, and waits for no standby."""
+    if not swap.facts.database:
+        return replace(swap.facts, primary=True)
+    if swap.value("SELECT pg_is_in_recovery()") == "t":
+        swap.value("SELECT pg_promote(false)")  # waiting, it would look every 0.1 s only
+
+    def so() -> bool:
+        return swap.value("SELECT pg_is_in_recovery()") == "f"
+
+    swap.until("green's Postgres does not leave recovery", so, 60, SOON)
+    names = swap.value("SHOW synchronous_standby_names")
+    if names:
+        raise ProgramError(f"green's Postgres waits for {names}: its conf.d is not as it was left")
+    if pooling.target() != "here":
+        pooling.point("here")
+    return replace(swap.facts, primary=True)
+
+
+def release_apps(swap: Swap) -> Facts:
+    """The apps' own commands for a new generation, before anybody writes."""
+    due = [app for app in swap.server["apps"] if release.due(app)]
+    if due and swap.facts.database:
+        unit("restart", "bakehouse-databases.service")  # a new app's database is new, too
+    for app in due:
+        release.run(app)
+    return replace(swap.facts, released=True)
+
+
+def point_pooler(swap: Swap) -> Facts:
+    """Recorded by blue: it follows. Its pooler's way leads here."""
+    swap.line.ask("point_pooler")
+    return replace(swap.facts, blue="following")
+
+
+def resume(swap: Swap) -> Facts:
+    """Writes flow, to green."""
+    swap.line.ask("resume")
+    return replace(swap.facts, resumed=True)
+
+
+def forward(swap: Swap) -> Facts:
+    """Requests that waited at blue go to green's apps, new ones with them."""
+    swap.line.ask("forward")
+    return replace(swap.facts, forwarded=True)
+
+
+def serve(swap: Swap) -> Facts:
+    """Recorded: green serves for good."""
+    guard.serve(swap.epoch)
+    return replace(swap.facts, green="serving")
+
+
+def follow(swap: Swap) -> Facts:
+    """Blue is green's standby: a second copy exists."""
+    replication.leave(swap.version)
+    with wire.postgres() as postgres:
+        acts.make_slot(postgres, replication.NAME)
+    swap.line.ask("follow", limit=120, name=replication.NAME, slot=replication.NAME)
+    query = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    swap.until("blue does not stream", lambda: swap.value(query) != "0", 60, 0.05)
+    return replace(swap.facts, followed=True)
+
+
+def reconcile(swap: Swap) -> Facts:
+    """Roles and databases that this generation adds; what green held back as a standby goes."""
+    if swap.facts.database:
+        replication.leave(swap.version)
+        unit("restart", "bakehouse-databases.service")
+    holding.drop()
+    holding.drain(False)
+    return replace(swap.facts, reconciled=True)
+
+
+def work(swap: Swap) -> Facts:
+    """Workers run here, Caddy asks for certificates here, and a write through blue arrives."""
+    acts.start_workers()
+    if "caddy" in swap.server:
+        unit("try-reload-or-restart", "caddy.service")
+    if swap.facts.database and not swap.facts.alone:
+        swap.line.ask("probe")
+    return replace(swap.facts, working=True)
+
+
+def unit(verb: str, name: str) -> None:
+    """Ask systemd. Raises ProgramError with its words."""
+    done = subprocess.run(["systemctl", verb, name], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ProgramError(f"systemctl {verb} {name}: {done.stderr.strip()}")
