@@ -46,6 +46,7 @@ def part(plan: ImagePlan) -> Part:
         pooler_address=layout.POOLER_ADDRESS,
         pooler_port=layout.POOLER_PORT,
         metadata=METADATA,
+        tunnel_port=layout.TUNNEL_PORT,
         link_local="169.254.0.0/16",
     )
     unit = render("firewall/firewall.service.j2", rules=RULES)

@@ -6,6 +6,8 @@ import re
 from dataclasses import replace
 
 from cloudinit import firewall
+from images.server import tunnel
+from specs import layout
 from specs.model import Caddy, Firewall
 from specs.plan import ImagePlan
 
@@ -42,6 +44,16 @@ def test_sources_are_split_by_family(plan: ImagePlan) -> None:
     assert "ip saddr { 10.1.0.0/16 } tcp dport 9100 accept" in outside
     assert "ip6 saddr { fd00::/8 } tcp dport 9100 accept" in outside
     assert not any("9100" in line for line in chain(plan, "public"))
+
+
+def test_the_tunnel_is_open_to_the_peer_alone(plan: ImagePlan) -> None:
+    """The sets are empty but for a promote; `bakehouse.tunnel` fills and empties them."""
+    found = [line for line in rules(plan).splitlines() if str(layout.TUNNEL_PORT) in line]
+    assert [line.strip() for line in found] == [
+        "ip saddr @peers4 udp dport 4789 accept",
+        "ip6 saddr @peers6 udp dport 4789 accept",
+    ]
+    assert tunnel.PORT == layout.TUNNEL_PORT
 
 
 def test_the_judgement_falls_before_docker_rewrites(plan: ImagePlan) -> None:
