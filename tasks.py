@@ -6,9 +6,7 @@ What a verb needs is imported when it runs: `invoke validate` must not wait for 
 from __future__ import annotations
 
 import json as jsonlib
-import os
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -17,20 +15,13 @@ from invoke.context import Context
 
 from images import calls
 from images.calls import emit
+from images.options import IMAGE_HELP, SPEC, verb
+from images.promote.verbs import promote, rollback, status
 from specs.errors import UsageError
 
+__all__ = ["promote", "rollback", "status"]
+
 ROOT: Final = Path(__file__).parent
-SPEC: Final = os.path.relpath(ROOT / "specs/hobby.yaml")
-HELP: Final = {
-    "spec": f"the spec file (default: {SPEC})",
-    "store": "where images and caches are kept (default: $BAKEHOUSE_HOME, else the user's data)",
-    "json": "print the result as JSON, on the last line of standard output",
-}
-
-
-def verb(*words: str, **more: str) -> Callable[[Callable[..., None]], Any]:
-    """A verb of the command line: `words` are the options whose help is the common one."""
-    return calls.verb({word: HELP[word] for word in words} | more)
 
 
 def _alone(what: str) -> None:
@@ -170,9 +161,6 @@ def _kind(boot: str) -> Any:
     if boot not in ("nspawn", "bios", "uefi"):
         raise UsageError(f"--boot {boot}: no such way to boot", "use nspawn, bios or uefi")
     return boot
-
-
-IMAGE_HELP: Final = "an image id or <spec>@<generation> (default: the newest generation of --spec)"
 
 
 def _chosen(image: str, spec: str, store: str) -> Any:

@@ -1,0 +1,156 @@
+"""The serving server is dead: a standby takes over with what it has, and a person accepts the loss.
+
+Replication is asynchronous outside of a swap, so the last commits may exist nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from images.progress import Progress
+from images.promote import moving
+from images.promote.ending import backup, prove
+from images.promote.goal import Goal
+from images.promote.green import find
+from images.promote.job import ACTIVE, GIVEN_UP, Site, job, labels
+from images.promote.journal import Journal
+from images.promote.lease import Lease
+from images.promote.observe import SPARE, Seen, World, look
+from images.promote.runs import Outcome, Run, leased
+from specs.errors import BakehouseError, UsageError
+
+TAKE_OVER: Final = 180.0
+"""Seconds that a standby may take to become the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What may be lost: commits of the last `seconds` before now; None when nobody can tell."""
+
+    seconds: int | None
+    standby: str
+
+    @property
+    def words(self) -> str:
+        """What a person must say to accept it."""
+        if self.seconds is None:
+            return "I accept an unknown loss"
+        return f"I accept the loss of {self.seconds} seconds"
+
+    def told(self) -> str:
+        """What it is, in words."""
+        if self.seconds is None:
+            return f"{self.standby} cannot tell how old its newest commit is"
+        return (
+            f"the newest commit on {self.standby} is {self.seconds} s old: what was written after "
+            "it is lost, unless the dead server's disk can be read"
+        )
+
+
+def accepted(loss: Loss, given: str) -> bool:
+    """Whether the words accept this loss, or a larger one: it grows while a person reads."""
+    if loss.seconds is None or given.strip() == loss.words:
+        return given.strip() == loss.words
+    words = given.split()
+    expected = loss.words.split()
+    same = len(words) == len(expected) and words[:5] + words[6:] == expected[:5] + expected[6:]
+    return same and words[5].isdecimal() and int(words[5]) >= loss.seconds
+
+
+def blue_lost(
+    site: Site, progress: Progress, given: str, ask: Callable[[str, str], str]
+) -> Outcome:
+    """Give the serving server up: off for certain, then the freshest standby serves.
+
+    `given` are words of acceptance; without them `ask` gets the loss and the words, and returns
+    what the person said. Raises UsageError when the loss is not accepted, BakehouseError when there
+    is no standby, or the server that serves is alive.
+    """
+    world = look(site)
+    dead, heir = choose(world)
+    if heir.generation == 0:
+        raise BakehouseError(f"{heir.name} has no generation label", "label it at the provider")
+    wanted = job(site, "blue-lost", generation=heir.generation)
+    loss = measure(heir)
+    progress.note(loss.told())
+    said = given or ask(loss.told(), loss.words)
+    if not accepted(loss, said):
+        raise UsageError("the loss was not accepted", f"say: --accept-loss {loss.words!r}")
+    goal = Goal(wanted, dead.name, fresh=False)
+    with leased(site, goal.labels()) as (lease, log):
+        log.write(lease.epoch, "began", said=f"{dead.name} is given up; {loss.told()}; {said!r}")
+        return take_over(goal, world, lease, log, progress)
+
+
+def take_over(goal: Goal, world: World, lease: Lease, log: Journal, progress: Progress) -> Outcome:
+    """The dead server off for certain, then the standby serves, then it gets the IP; repeatable."""
+    dead = world.named(goal.blue)
+    heir = find(world, goal.job.image.id, goal.blue, resumed=True)
+    if dead is None or heir is None:
+        raise BakehouseError(
+            f"{goal.blue} or its standby is no longer at the provider", "`invoke status`"
+        )
+    run = Run(goal.job, lease, log, progress, dead.contact, heir, fresh=False)
+    with progress.stage(f"{dead.name} off"):
+        lease.check()
+        run.site.provider.power_off(dead.contact.server.id)
+    with progress.stage(f"{heir.name} takes over"):
+        heir.program("swap", "alone", given={"epoch": run.epoch}, timeout=TAKE_OVER)
+    give_up(run, dead)
+    with progress.stage("floating IP"):
+        moving.assign(run)
+    with progress.stage("health"):
+        prove(run)
+    backup(run)
+    run.note(f"{dead.name} is kept, switched off: its disk may hold the lost writes")
+    run.record("ended", said=f"{heir.name} serves alone; promote again for a second copy")
+    lease.release()
+    return run.outcome(heir)
+
+
+def choose(world: World) -> tuple[Seen, Seen]:
+    """The dead server and the standby with the newest data. Raises BakehouseError."""
+    alive = [seen for seen in world.servers if seen.primary]
+    if alive:
+        raise BakehouseError(
+            f"{alive[0].name} is alive and serves", "`invoke promote` swaps it without any loss"
+        )
+    dead = [seen for seen in world.servers if seen.label == ACTIVE]
+    if len(dead) != 1:
+        raise BakehouseError(
+            f"{len(dead)} servers of {world.site.name} are labelled active",
+            "`invoke status`; label the one that served last as role=active at the provider",
+        )
+    heirs = [seen for seen in world.servers if seen.state in SPARE]
+    if not heirs:
+        raise BakehouseError(
+            f"no standby of {world.site.name} is left",
+            "restore the newest backup (docs/backup.md)",
+        )
+    return dead[0], max(heirs, key=lambda seen: (replayed_at(seen) or 0.0, seen.name))
+
+
+def replayed_at(seen: Seen) -> float | None:
+    """When the newest commit that it has was made, in Unix seconds by the dead server's clock."""
+    found = seen.contact.program("swap", "status").get("replayed_at")
+    return None if found is None else float(found)
+
+
+def measure(heir: Seen) -> Loss:
+    """How old its newest commit is now."""
+    at = replayed_at(heir)
+    return Loss(None if at is None else max(0, round(time.time() - at)), heir.name)
+
+
+def give_up(run: Run, dead: Seen) -> None:
+    """The labels say so, and the dead server is never deleted by a run."""
+    provider, name = run.site.provider, run.site.name
+    run.lease.check()
+    given_up = labels(name, dead.generation, dead.image, GIVEN_UP, run.epoch)
+    provider.set_labels(dead.contact.server.id, given_up)
+    heir = run.there().server
+    active = labels(name, run.job.generation, run.job.image.id, ACTIVE, run.epoch)
+    provider.set_labels(heir.id, active)

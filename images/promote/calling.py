@@ -1,0 +1,90 @@
+"""What the verbs promote, rollback and status call: a site from a spec file, whichever kind of
+promote was asked for, and the person's answer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from images.home import Home
+from images.progress import Progress
+from images.promote import blue_lost as lost
+from images.promote import first as begin
+from images.promote import promote as swap
+from images.promote.job import Site, job
+from images.promote.observe import look
+from images.promote.runs import Outcome
+from images.promote.status import plan_lines
+from images.providers.choose import provider
+from specs.errors import BakehouseError, UsageError
+from specs.read import read
+
+__all__ = ["dry_run", "look", "promote", "site", "summary"]
+
+
+def site(spec: str, home: Home, provider_name: str = "") -> Site:
+    """The spec where it is deployed, by `deploy.provider` unless another one is named."""
+    path = Path(spec)
+    model = read(path)
+    chosen = provider(provider_name or model.deploy.provider, home)
+    return Site(home, chosen, model, path)
+
+
+def promote(
+    where: Site,
+    *,
+    image: str,
+    first: bool,
+    resume: bool,
+    until: int,
+    blue_lost: bool,
+    accept_loss: str,
+    strategy: str,
+) -> Outcome:
+    """Whichever kind of promote was asked for; they exclude each other."""
+    kinds = {"--first": first, "--resume": resume, "--blue-lost": blue_lost}
+    chosen = [name for name, given in kinds.items() if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)}: only one of them makes sense", "choose one")
+    progress = Progress()
+    try:
+        if resume:
+            return swap.resume(where, progress) or nothing_to_resume(where)
+        if blue_lost:
+            return lost.blue_lost(where, progress, accept_loss, ask_person)
+        wanted = job(where, "first" if first else "promote", image, strategy=strategy)
+        if first:
+            return begin.promote_first(wanted, progress)
+        return swap.promote(wanted, progress, until)
+    except KeyboardInterrupt:
+        raise BakehouseError(
+            "stopped; what runs on the servers goes on and ends by itself, one way or the other",
+            "`invoke promote --resume` goes on from here; `invoke status` shows what is",
+        ) from None
+
+
+def dry_run(where: Site, image: str, strategy: str) -> list[str]:
+    """What a promote would do, step by step; nothing is changed."""
+    return plan_lines(job(where, "promote", image, strategy=strategy), Progress())
+
+
+def nothing_to_resume(where: Site) -> Outcome:
+    """Every run came to its end; what serves is told."""
+    active = look(where).active()
+    return Outcome(active.generation, active.name, None, notes=("there was nothing to resume",))
+
+
+def ask_person(told: str, words: str) -> str:
+    """The person's answer on the terminal. Raises UsageError where there is none."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"the loss must be accepted: {told}", f"--accept-loss {words!r}")
+    print(f"To go on, type: {words}", file=sys.stderr)
+    return input("> ")
+
+
+def summary(ended: Outcome) -> str:
+    """How it ended, for a person."""
+    pause = "" if ended.pause is None else f", write pause {ended.pause:.3f} s"
+    told = f"generation {ended.generation} serves on {ended.server}{pause}"
+    head = f"rolled back: {ended.why}\n{told}" if ended.rolled_back else told
+    return "\n".join([head, *(f"  {note}" for note in ended.notes)])

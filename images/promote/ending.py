@@ -1,0 +1,108 @@
+"""Steps 13 and 14: is green well in use, and what is to be tidied up after it has proven itself."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Final
+
+from images.promote import moving, outside
+from images.promote.job import STANDBY
+from images.promote.observe import SPARE, look
+from images.promote.runs import Run
+from specs.errors import BakehouseError
+
+INTERVAL: Final = 1.0
+"""Seconds between two rounds of questions."""
+
+ROW: Final = 3
+"""How often in a row a question must fail: one lost answer is no reason to go back."""
+
+BACKUP: Final = 20.0
+"""Seconds that the run watches the first backup; it goes on by itself."""
+
+
+class UnhealthyError(BakehouseError):
+    """Green serves, and not well."""
+
+
+def healthy(run: Run) -> tuple[bool, str]:
+    """Whether this run, or the one that it goes on with, saw green well for the confirm time."""
+    seconds = run.site.spec.deploy.confirm
+    return run.confirmed, f"well for {seconds} s" if run.confirmed else "not confirmed yet"
+
+
+def confirm(run: Run) -> None:
+    """Old connections end at blue for the drain time, while green proves itself; then blue has no
+    users any more. Raises UnhealthyError as `prove`."""
+    prove(run)
+    moving.tunnel_down(run)
+    moving.drain(run, False)
+
+
+def prove(run: Run) -> None:
+    """Ask through the floating IP until the confirm time is over, or the drain time if that is
+    longer. Raises UnhealthyError with what users would see."""
+    deploy = run.site.spec.deploy
+    ip = run.site.provider.floating_ip(run.site.floating_ip)
+    asked = outside.questions(run.job.plan.image, ip, health=True)
+    started = time.monotonic()
+    failed: Counter[str] = Counter()
+    while (passed := time.monotonic() - started) < max(deploy.confirm, deploy.drain):
+        if passed < deploy.confirm:
+            for question in asked:
+                wrong = outside.ask(run.site.provider, question, run.job.generation)
+                failed[question.shown] = failed[question.shown] + 1 if wrong else 0
+                if failed[question.shown] >= ROW:
+                    raise UnhealthyError(wrong)
+        run.progress.say(f"{passed:.0f} s of {max(deploy.confirm, deploy.drain)} s")
+        time.sleep(INTERVAL)
+    run.confirmed = True
+
+
+def ended(run: Run) -> tuple[bool, str]:
+    """Whether the lease was given back, which comes last."""
+    held = run.lease.claim.held
+    return not held, "the lease is still held" if held else "the lease is given back"
+
+
+def end(run: Run) -> None:
+    """The first backup, old servers away, the lease given back."""
+    backup(run)
+    retire(run)
+    run.lease.release()
+
+
+def backup(run: Run) -> None:
+    """Start it and see whether it fails at once; a failure is told, and undoes nothing."""
+    if run.job.plan.image.borg is None:
+        return
+    green = run.there()
+    green.shell("systemctl start --no-block bakehouse-backup.service")
+    deadline = time.monotonic() + BACKUP
+    while (state := backup_state(run)) in ("activating", "reloading"):
+        if time.monotonic() > deadline:
+            run.note("the first backup goes on; `invoke status` tells how it ended")
+            return
+        time.sleep(INTERVAL)
+    if state == "failed":
+        run.note(f"the first backup failed: see `journalctl -u bakehouse-backup` on {green.name}")
+
+
+def backup_state(run: Run) -> str:
+    """systemd's word for the backup's unit."""
+    shown = run.there().shell("systemctl show -P ActiveState bakehouse-backup.service")
+    return shown.stdout.strip()
+
+
+def retire(run: Run) -> None:
+    """Delete standbys older than the one that was just replaced. What serves, or was given up with
+    data that may be nowhere else, is not touched."""
+    keep = {run.there().name, run.blue.name}
+    for seen in look(run.site).servers:
+        idle = seen.state in SPARE or seen.state in ("gave-up", "fenced", "")
+        if seen.name in keep or seen.label != STANDBY or not idle:
+            continue
+        run.lease.check()
+        run.site.provider.delete_server(seen.contact.server.id)
+        run.note(f"retired {seen.name}, generation {seen.generation}")

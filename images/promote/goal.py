@@ -1,0 +1,55 @@
+"""What a run wants, as its lease says it: enough for another machine to go on with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from images.promote.job import Job, Site, Verb, job
+from images.promote.lease import Claim
+from specs.errors import BakehouseError
+
+VERBS: Final[dict[str, Verb]] = {
+    "promote": "promote",
+    "rollback": "rollback",
+    "first": "first",
+    "blue-lost": "blue-lost",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The job, the name of the server that serves before it ("": none), and whether the one that
+    shall serve is made for it (`fresh`), or stood already as a standby."""
+
+    job: Job
+    blue: str
+    fresh: bool
+
+    def labels(self) -> dict[str, str]:
+        """As it stands in the lease."""
+        return {
+            "verb": self.job.verb,
+            "generation": str(self.job.generation),
+            "strategy": self.job.strategy,
+            "from": self.blue,
+            "fresh": "yes" if self.fresh else "no",
+        }
+
+
+def read_goal(site: Site, claim: Claim) -> Goal:
+    """The goal of an earlier run. Raises BakehouseError when this version does not know it."""
+    found = claim.goal
+    try:
+        wanted = job(
+            site,
+            VERBS[found["verb"]],
+            generation=int(found["generation"]),
+            strategy=found["strategy"],
+        )
+        return Goal(wanted, found["from"], found["fresh"] == "yes")
+    except (KeyError, ValueError) as error:
+        raise BakehouseError(
+            f"the lease of {site.name} names no goal that this version knows ({error})",
+            "end the run with the version that began it",
+        ) from error

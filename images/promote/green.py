@@ -1,0 +1,99 @@
+"""Step 2: a server of the image that follows blue, ready to take over; and the way back from it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+from images.promote import pair, preflight
+from images.promote.job import GIVEN_UP, labels
+from images.promote.observe import SPARE, World
+from images.promote.reach import Contact, UnreachableError
+from images.promote.runs import Run
+from images.providers.base import GENERATION, IMAGE
+from images.secrets.deliver import deliver
+from images.secrets.gather import gather
+from specs.errors import BakehouseError
+
+PREPARE: Final = 6 * 3600.0
+"""Seconds that the first copy of a large database may take."""
+
+
+def find(world: World, image: str, blue: str, resumed: bool) -> Contact | None:
+    """A server of this image that may take over from blue: an old one that still follows.
+
+    With `resumed` also one that an earlier run had just made, or that has taken over.
+    """
+    fit = [
+        seen
+        for seen in world.servers
+        if seen.image == image
+        and seen.name != blue
+        and seen.label != GIVEN_UP
+        and (seen.state in SPARE or (resumed and seen.contact.server.status != "off"))
+    ]
+    newest = max(fit, key=lambda seen: (seen.epoch, seen.name), default=None)
+    return newest.contact if newest else None
+
+
+def make(run: Run) -> None:
+    """Boot it unless it stands, introduce the two, bring secrets and the first copy of all data."""
+    if run.green is None:
+        run.lease.check()
+        run.progress.say("making the server")
+        server = run.site.provider.create_server(run.job.order(run.epoch, "standby"))
+        run.green = run.site.contact(server)
+        run.record("note", said=f"made {server.name}")
+    pair.wait_for(run.green)
+    different = preflight.mismatch(run.blue.hand("hello"), run.green.hand("hello"))
+    if different:
+        raise BakehouseError("; ".join(different), "bake the image again with blue's lock")
+    run.progress.say("secrets")
+    equip(run.green, run)
+    run.progress.say("keys")
+    pair.introduce(run.blue, run.green, run.site.spec.ssh.port)
+    run.progress.say("copying the database and files")
+    run.green.program("swap", "prepare", given=order(run), timeout=PREPARE)
+
+
+def equip(contact: Contact, run: Run) -> None:
+    """Secrets into the server's memory."""
+    deliver(contact.door, gather(run.site.spec, run.site.spec_file))
+
+
+def order(run: Run) -> dict[str, Any]:
+    """What green's unit is told."""
+    blue = run.blue.server.labels.get(GENERATION, "0")
+    return {
+        "epoch": run.epoch,
+        "generation": run.job.generation,
+        "peer_generation": int(blue),
+        "allow_disconnects": run.site.spec.deploy.allow_disconnects,
+    }
+
+
+def drop(run: Run) -> None:
+    """Green is not to be: a server made for this run goes, an old one goes on following.
+
+    Blue forgets it first, so that nothing waits for its copy of the log.
+    """
+    contact = run.green
+    if contact is None:
+        return
+    run.lease.check()
+    for side in (run.blue, contact):
+        with suppress(BakehouseError):
+            side.program("swap", "give-up", str(run.epoch))
+    if not run.fresh:
+        return
+    provider = run.site.provider
+    marks = contact.server.labels
+    with suppress(UnreachableError, BakehouseError):
+        pair.part(run.blue)
+    provider.set_labels(
+        contact.server.id,
+        labels(run.site.name, int(marks[GENERATION]), marks[IMAGE], GIVEN_UP, run.epoch),
+    )
+    provider.delete_server(contact.server.id)
+    run.record("note", said=f"deleted {contact.name}")
+    run.green = None

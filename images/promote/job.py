@@ -1,0 +1,193 @@
+"""What a run is to do, decided before anything is touched: which image of which spec, and where."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from cloudinit.boot import boot
+from images import store, stored_plan
+from images.home import Home
+from images.promote.reach import Contact
+from images.providers.base import EPOCH, GENERATION, IMAGE, ROLE, SPEC, Order, Provider, Server
+from images.providers.keys import operator_key
+from images.ssh import Door
+from specs.errors import BakehouseError, UsageError
+from specs.model import Spec, Strategy
+from specs.plan import Plan, Role
+
+ACTIVE: Final = "active"
+STANDBY: Final = "standby"
+GIVEN_UP: Final = "given-up"
+
+Verb = Literal["promote", "rollback", "first", "blue-lost"]
+
+DISK: Final = 8 << 30
+"""Bytes of a server's disk where its provider lets us choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A spec where it is deployed: what every verb needs, whatever it wants done."""
+
+    home: Home
+    provider: Provider
+    spec: Spec
+    spec_file: Path
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self.spec.name
+
+    @property
+    def floating_ip(self) -> str:
+        """The name of its floating IP at the provider."""
+        return self.spec.deploy.floating_ip or self.spec.name
+
+    @property
+    def admin(self) -> str:
+        """The account that the operator uses, as in `specs.plan`."""
+        return next((user.name for user in self.spec.users if user.sudo), "root")
+
+    def contact(self, server: Server) -> Contact:
+        """The way into a server; what is known of it is kept at `<home>/promote/<spec>/<name>/`."""
+
+        def door() -> Door:
+            folder = self.home.root / "promote" / self.name / server.name
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self.provider.door(server, folder, self.admin, self.spec.ssh.port)
+
+        return Contact(server, door)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One swap: the image that shall serve. `plan` is the one that the image was baked from."""
+
+    site: Site
+    verb: Verb
+    image: store.Image
+    generation: int
+    plan: Plan
+    strategy: Strategy
+
+    @property
+    def disk(self) -> int:
+        """Bytes that a server of this image has for data, as far as that is known before it is."""
+        return DISK - self.image.size
+
+    def order(self, epoch: int, role: Role, *, may_init: bool = False) -> Order:
+        """The server that shall run the image."""
+        plan = replace(
+            self.plan.server,
+            role=role,
+            generation=self.generation,
+            image_id=self.image.id,
+            operator_keys=(operator_key(self.site.home).public,),
+            may_init=may_init,
+        )
+        raw = store.raw_path(self.site.home, self.image.id)
+        return Order(
+            name=f"{self.site.name}-g{self.generation}-e{epoch}",
+            image=self.site.provider.image(raw, self.image.id),
+            user_data=boot(plan),
+            labels=self.labels(epoch, STANDBY if role == "standby" else ACTIVE),
+            disk=DISK,
+        )
+
+    def labels(self, epoch: int, role: str) -> dict[str, str]:
+        """The labels of a server that runs the image."""
+        return labels(self.site.name, self.generation, self.image.id, role, epoch)
+
+
+def labels(spec: str, generation: int, image: str, role: str, epoch: int) -> dict[str, str]:
+    """What a server's labels say."""
+    return {
+        SPEC: spec,
+        GENERATION: str(generation),
+        IMAGE: image,
+        ROLE: role,
+        EPOCH: str(epoch),
+    }
+
+
+def job(site: Site, verb: Verb, image: str = "", generation: int = 0, strategy: str = "") -> Job:
+    """The job for an image (id or `<spec>@<generation>`), a generation, or the newest generation.
+
+    Raises UsageError when there is none, BakehouseError when its report is no pass.
+    """
+    known = list(store.generations(site.home, site.name))
+    if generation:
+        image = f"{site.name}@{generation}"
+    if not image:
+        if not known:
+            raise UsageError(f"{site.name} has no image yet", "run `invoke build-image` first")
+        image = f"{site.name}@{known[-1].number}"
+    found = store.look_up(site.home, image)
+    if found.name != site.name:
+        raise UsageError(f"{found.id} is an image of {found.name}, not of {site.name}")
+    named = image.rpartition("@")[2]
+    numbers = [g.number for g in known if g.image == found.id]
+    number = int(named) if "@" in image else max(numbers, default=0)
+    if not number:
+        raise UsageError(f"{found.id} is no generation", "run `invoke build-image`")
+    if not store.report(site.home, found.id).get("passed"):
+        raise BakehouseError(
+            f"{found.id} has no passing report", f"prove it: `invoke test-image --image {found.id}`"
+        )
+    plan = stored_plan.load(site.home, found.id)
+    return Job(site, verb, found, number, plan, _strategy(strategy or plan.image.data.strategy))
+
+
+STRATEGIES: Final[dict[str, Strategy]] = {"replica": "replica", "volume": "volume", "none": "none"}
+
+
+def _strategy(word: str) -> Strategy:
+    if word not in STRATEGIES:
+        raise UsageError(f"--strategy {word}: no such strategy", "use replica, volume or none")
+    return STRATEGIES[word]
+
+
+@contextmanager
+def owner(site: Site) -> Iterator[str]:
+    """A name for this run, with a file that stays locked while the run lives.
+
+    The kernel drops the lock with its process: so the next run on this machine knows at once that
+    a run was killed, and need not wait for its lease to end.
+    """
+    name = secrets.token_hex(8)
+    path = _life(site, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield name
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def known_dead(site: Site, name: str) -> bool:
+    """Whether that run was one of this machine's and lives no more."""
+    path = _life(site, name)
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _life(site: Site, name: str) -> Path:
+    return site.home.root / "history" / f".{site.name}.{Path(name).name}"

@@ -1,0 +1,176 @@
+"""The swap: one table of steps, each probed, done, probed again and recorded; and each way to end.
+
+What was begun and not ended is found in the lease (its goal) and on the servers, so any machine
+that may ask the provider can go on with it (`resume`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from images.progress import Progress
+from images.promote import blue_lost, first, green, watching
+from images.promote.ending import UnhealthyError
+from images.promote.goal import Goal, read_goal
+from images.promote.job import Job, Site, job
+from images.promote.journal import Journal
+from images.promote.lease import Lease, LostLeaseError
+from images.promote.observe import World, look
+from images.promote.runs import Outcome, Run, leased, refuse_unfinished, unfinished
+from images.promote.steps import STEPS, STOPS, Step
+from images.promote.watching import RestoredError
+from images.providers.base import GENERATION
+from specs.errors import BakehouseError, UsageError
+
+LAST: Final = STEPS[-1].number
+
+
+def promote(wanted: Job, progress: Progress, until: int = LAST) -> Outcome:
+    """Make the server of this job's image the one that serves, with all data.
+
+    Raises BakehouseError when it came to no end: nothing was changed, or `--resume` goes on. An
+    outcome that is `rolled_back` is a failure, too: what served before serves again.
+    """
+    if until not in STOPS:
+        raise UsageError(
+            f"--until {until}: there is no stop after this step",
+            f"stop after one of {', '.join(map(str, STOPS))}",
+        )
+    refuse_unfinished(wanted.site)
+    world = look(wanted.site)
+    blue = world.active()
+    if blue.image == wanted.image.id:
+        return Outcome(blue.generation, blue.name, None, notes=("it serves already",))
+    standing = green.find(world, wanted.image.id, blue.name, resumed=False)
+    goal = Goal(wanted, blue.name, fresh=standing is None)
+    with leased(wanted.site, goal.labels()) as (lease, log):
+        return swap(begin(goal, world, lease, log, progress), until)
+
+
+def resume(site: Site, progress: Progress) -> Outcome | None:
+    """Go on with what an earlier run began; None when all had ended. Raises as `promote`."""
+    claim = unfinished(site, progress)
+    if claim is None:
+        return None
+    goal = read_goal(site, claim)
+    with leased(site, goal.labels()) as (lease, log):
+        if goal.job.verb == "first":
+            return first.deploy(goal.job, lease, log, progress)
+        if goal.job.verb == "blue-lost":
+            return blue_lost.take_over(goal, look(site), lease, log, progress)
+        run = begin(goal, look(site), lease, log, progress, resumed=True)
+        try:
+            watching.catch_up(run, claim.number)
+        except RestoredError as error:
+            return restored(run, error)
+        return swap(run)
+
+
+def begin(
+    goal: Goal,
+    world: World,
+    lease: Lease,
+    log: Journal,
+    progress: Progress,
+    *,
+    resumed: bool = False,
+) -> Run:
+    """The run's first state, from what is. Raises BakehouseError when blue is gone."""
+    wanted = goal.job
+    blue = world.named(goal.blue)
+    if blue is None:
+        raise BakehouseError(
+            f"{goal.blue}, which served when the run began, is no longer at the provider",
+            "`invoke status` shows what is; `invoke promote --blue-lost` goes on without it",
+        )
+    run = Run(wanted, lease, log, progress, blue.contact, fresh=goal.fresh)
+    run.green = green.find(world, wanted.image.id, goal.blue, resumed)
+    what = f"{wanted.verb} to generation {wanted.generation}"
+    run.record("resumed" if resumed else "began", said=what, blue=goal.blue)
+    return run
+
+
+def swap(run: Run, until: int = LAST) -> Outcome:
+    """All steps, or one of the ways in which they end early."""
+    step = STEPS[0]
+    try:
+        for step in STEPS:
+            take(run, step)
+            if step.number == until < LAST:
+                run.note(f"stopped after step {until}, as asked; `--resume` goes on")
+                return run.outcome(run.green or run.blue)
+    except LostLeaseError as error:
+        run.record("failed", step=step.number, name=step.name, said=error.message)
+        raise
+    except RestoredError as error:
+        return restored(run, error)
+    except UnhealthyError as error:
+        if not run.go_back:
+            raise
+        return back(run, error)
+    except BakehouseError as error:
+        run.record("failed", step=step.number, name=step.name, said=error.message)
+        if step.failure in ("stop", "drop"):
+            call_off(run)
+            raise
+        raise forward_only(run, step, error) from error
+    run.record("ended", said=f"generation {run.job.generation} serves")
+    return run.outcome(run.there())
+
+
+def take(run: Run, step: Step) -> None:
+    """One step. Raises BakehouseError when it is not done in the end."""
+    probe = step.probe(run)
+    if not probe.done:
+        run.record("begins", step=step.number, name=step.name, said=probe.said)
+        with run.progress.stage(f"{step.number:>2} {step.name}"):
+            if step.number:
+                run.lease.check()
+            step.act(run)
+        probe = step.probe(run)
+    if not probe.done:
+        raise BakehouseError(probe.said)
+    run.record("done", step=step.number, name=step.name, said=probe.said)
+
+
+def call_off(run: Run) -> None:
+    """Users noticed nothing: green goes, the lease is given back."""
+    green.drop(run)
+    run.record("ended", said=f"called off; {run.blue.name} serves on")
+    run.lease.release()
+
+
+def restored(run: Run, error: RestoredError) -> Outcome:
+    """Blue serves again with every write; green is not needed any more."""
+    why = f"{run.there().name} did not take over: {error.message}"
+    run.record("restored", said=why)
+    green.drop(run)
+    run.lease.release()
+    return replace(run.outcome(run.blue), rolled_back=True, why=why)
+
+
+def back(run: Run, error: UnhealthyError) -> Outcome:
+    """Green serves badly: the same swap with the roles exchanged, so with the newest data."""
+    why = f"generation {run.job.generation} is not well: {error.message}"
+    run.note(f"{why}; going back")
+    generation = int(run.blue.server.labels[GENERATION])
+    wanted = job(run.site, "rollback", generation=generation, strategy=run.job.strategy)
+    goal = Goal(wanted, run.there().name, fresh=False)
+    run.lease.release()
+    with leased(run.site, goal.labels()) as (lease, log):
+        again = begin(goal, look(run.site), lease, log, run.progress)
+        again.go_back = False
+        ended = swap(again)
+    notes = (*run.notes, *ended.notes)
+    return replace(ended, rolled_back=True, why=why, notes=notes)
+
+
+def forward_only(run: Run, step: Step, error: BakehouseError) -> BakehouseError:
+    """The lease stays as it is, which marks the run as one that has not ended."""
+    hint = f"{error.hint}; " if error.hint else ""
+    serves = run.there().name if run.swapped else "what served before"
+    return BakehouseError(
+        f"step {step.number}, {step.name}: {error.message}",
+        f"{hint}{serves} serves on; `invoke promote --resume` goes on from here",
+    )

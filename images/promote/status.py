@@ -1,0 +1,131 @@
+"""What runs where, for a person and as data; and what a promote would do, step by step."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from images.progress import Progress
+from images.promote import green
+from images.promote.goal import Goal
+from images.promote.job import Job, Site
+from images.promote.journal import journal
+from images.promote.lease import TERM, Claim, Lease, newest
+from images.promote.observe import Seen, World, look
+from images.promote.runs import Run
+from images.promote.steps import STEPS
+from specs.errors import BakehouseError
+
+
+def as_data(world: World) -> dict[str, Any]:
+    """For `--json`."""
+    claim = world.claim
+    return {
+        "spec": world.site.name,
+        "floating_ip": {"v4": world.ip.v4, "v6": world.ip.v6, "server": holder(world)},
+        "servers": [server_data(seen) for seen in world.servers],
+        "lease": None
+        if claim is None
+        else {
+            "epoch": claim.number,
+            "held": claim.held,
+            "expires": claim.expires,
+            "goal": dict(claim.goal),
+        },
+    }
+
+
+def server_data(seen: Seen) -> dict[str, Any]:
+    """One server."""
+    server = seen.contact.server
+    return {
+        "name": seen.name,
+        "id": server.id,
+        "status": server.status,
+        "generation": seen.generation,
+        "image": seen.image,
+        "label": seen.label,
+        "state": seen.state,
+        "epoch": seen.epoch,
+        "writable": seen.writable,
+        "lag_bytes": lag(seen),
+        "address": server.address,
+        "address6": server.address6,
+        "silence": seen.silence,
+    }
+
+
+def lag(seen: Seen) -> int | None:
+    """Bytes of log that the standby of this server has not replayed; None without one."""
+    rows = (seen.facts.get("postgres") or {}).get("standbys") or ()
+    found = [row.get("lag") for row in rows if row.get("lag") is not None]
+    return max(map(int, found), default=None)
+
+
+def holder(world: World) -> str:
+    """The name of the server that has the floating IP."""
+    names = {seen.contact.server.id: seen.name for seen in world.servers}
+    return names.get(world.ip.server, world.ip.server)
+
+
+def lines(world: World) -> list[str]:
+    """For a person."""
+    if not world.servers:
+        return [f"{world.site.name}: no server yet; `invoke promote --first` deploys one"]
+    found = [f"{world.site.name}: {world.ip.v4} {world.ip.v6} at {holder(world) or 'no server'}"]
+    for seen in world.servers:
+        server = seen.contact.server
+        state = f"{seen.state} since epoch {seen.epoch}" if seen.state else seen.silence
+        behind = lag(seen)
+        copy = "" if behind is None else f", its standby is {behind} bytes behind"
+        found.append(
+            f"  {seen.name}  generation {seen.generation}  {seen.label}  {server.status}  "
+            f"{state}{copy}  {server.address}"
+        )
+    return [*found, lease_line(world.claim)]
+
+
+def lease_line(claim: Claim | None) -> str:
+    """Whether somebody works on it."""
+    if claim is None or not claim.held:
+        return "  nobody works on it"
+    what = f"{claim.goal.get('verb', '?')} to generation {claim.goal.get('generation', '?')}"
+    if claim.ended(time.time()):
+        return f"  a {what} was cut short: `invoke promote --resume` ends it"
+    return f"  a {what} runs (epoch {claim.number})"
+
+
+def plan_lines(wanted: Job, progress: Progress) -> list[str]:
+    """The steps of a promote with what each one's probe says now; nothing is changed."""
+    site = wanted.site
+    world = look(site)
+    blue = world.active()
+    run = _looking(wanted, world, blue, progress)
+    found = [f"{blue.name} (generation {blue.generation}) → generation {wanted.generation}"]
+    for step in STEPS:
+        try:
+            said = _lease_words(site) if step.number == 0 else None
+            probe = None if said else step.probe(run)
+            mark = "done" if probe and probe.done else "to do"
+            shown = said or (probe.said if probe else "")
+        except BakehouseError as error:
+            mark, shown = "unknown", error.message
+        found.append(f"  {step.number:>2}  {step.name:<32} {mark:<8} {shown}")
+    return found
+
+
+def _lease_words(site: Site) -> str:
+    claim = newest(site.provider, site.name)
+    return "free" if claim is None or not claim.held else lease_line(claim).strip()
+
+
+def _looking(wanted: Job, world: World, blue: Seen, progress: Progress) -> Run:
+    """A run that only looks: its lease is none, and its steps are never done."""
+    goal = Goal(wanted, blue.name, fresh=False)
+    claim = Claim(
+        world.claim.number + 1 if world.claim else 1, "", time.time() + TERM, True, goal.labels()
+    )
+    lease = Lease(world.site.provider, world.site.name, claim)
+    run = Run(wanted, lease, journal(world.site.home, world.site.name), progress, blue.contact)
+    run.green = green.find(world, wanted.image.id, blue.name, resumed=False)
+    return run

@@ -1,0 +1,118 @@
+"""The verbs promote, rollback and status. Each parses its call, calls one function, prints.
+
+What a verb needs is imported when it runs, as in `tasks`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from invoke.context import Context
+
+from images.calls import emit
+from images.options import IMAGE_HELP, SPEC, verb
+
+PROMOTE_HELP: Final = {
+    "image": IMAGE_HELP,
+    "first": "deploy the first server: the only way to an empty database; refused if any data is",
+    "resume": "go on with a run that was cut short, from this or another machine",
+    "dry_run": "show the steps with what each one's probe says now; nothing is changed",
+    "until": "stop after this step (0, 1, 2, 11, 12 or 13)",
+    "blue_lost": "the serving server is dead: its standby takes over; what it lacks is lost",
+    "accept_loss": "with --blue-lost: the words that accept the loss (else they are asked for)",
+    "strategy": "replica, volume or none (default: data.strategy of the image's spec)",
+}
+
+
+@verb("spec", "store", "json", "provider", **PROMOTE_HELP)
+def promote(
+    _: Context,
+    image: str = "",
+    spec: str = SPEC,
+    provider: str = "",
+    first: bool = False,
+    resume: bool = False,
+    dry_run: bool = False,
+    until: int = 14,
+    blue_lost: bool = False,
+    accept_loss: str = "",
+    strategy: str = "",
+    store: str = "",
+    json: bool = False,
+) -> None:
+    """Swap in an image: the whole server with all its data, while its users notice nothing."""
+    from images.home import find_home
+    from images.promote import calling
+
+    site = calling.site(spec, find_home(store), provider)
+    if dry_run:
+        lines = calling.dry_run(site, image, strategy)
+        emit(json, {"steps": lines}, "\n".join(lines))
+        return
+    ended = calling.promote(
+        site,
+        image=image,
+        first=first,
+        resume=resume,
+        until=until,
+        blue_lost=blue_lost,
+        accept_loss=accept_loss,
+        strategy=strategy,
+    )
+    _tell(json, ended)
+
+
+def _tell(json: bool, ended: Any) -> None:
+    """The end of a swap; the exit code is 1 when what served before serves again."""
+    from images.promote.calling import summary
+
+    emit(json, ended.as_data(), summary(ended))
+    if ended.rolled_back:
+        sys.exit(1)
+
+
+@verb("spec", "store", "json", "provider", to="the generation (default: the last one)")
+def rollback(
+    _: Context,
+    to: int = 0,
+    spec: str = SPEC,
+    provider: str = "",
+    store: str = "",
+    json: bool = False,
+) -> None:
+    """Swap back to an earlier generation; the data stays the newest."""
+    from images.home import find_home
+    from images.progress import Progress
+    from images.promote.calling import site
+    from images.promote.rollback import rollback as roll_back
+
+    _tell(json, roll_back(site(spec, find_home(store), provider), Progress(), to))
+
+
+@verb("spec", "store", "json", "provider", history="what was done, and when")
+def status(
+    _: Context,
+    spec: str = SPEC,
+    provider: str = "",
+    history: bool = False,
+    store: str = "",
+    json: bool = False,
+) -> None:
+    """Show what runs where: servers, roles, the floating IP, and who works on it."""
+    from images.home import find_home
+    from images.promote import calling
+    from images.promote import status as told
+    from images.promote.journal import journal
+    from images.promote.journal import told as line_of
+
+    home = find_home(store)
+    if history:
+        from specs.read import read
+
+        entries = list(journal(home, read(Path(spec)).name).entries())
+        emit(json, entries, "\n".join(map(line_of, entries)) or "nothing was done yet")
+        return
+    world = calling.look(calling.site(spec, home, provider))
+    emit(json, told.as_data(world), "\n".join(told.lines(world)))

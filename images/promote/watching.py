@@ -1,0 +1,187 @@
+"""Steps 3 to 11 seen from outside: green's unit does them, and needs us only when a server is dead.
+
+What we may do then, and nobody else: switch a server off for certain, and say so.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from images.promote.green import order
+from images.promote.reach import Contact, UnreachableError
+from images.promote.runs import Run
+from specs.errors import BakehouseError
+
+SILENCE: Final = 25.0
+"""Seconds that green may be silent before somebody looks whether it is dead."""
+
+RETURN: Final = 240.0
+"""Seconds that a server which was switched on again may take to answer."""
+
+GUARD: Final = 90.0
+"""Seconds in which an armed blue has certainly gone back to work by itself."""
+
+
+class RestoredError(BakehouseError):
+    """The swap was given up and blue serves again, with every write."""
+
+
+def swap(run: Run) -> None:
+    """Let green's unit swap, and stay until it has ended, whichever way.
+
+    Raises RestoredError when blue serves again, BakehouseError when a person is needed.
+    """
+    green = run.there()
+    status = green.program("swap", "status")
+    if status["state"] not in ("running", "swapped") or int(status.get("epoch") or 0) < run.epoch:
+        green.program("swap", "start", given=order(run))
+    watch(run)
+
+
+def catch_up(run: Run, before: int) -> None:
+    """What became of the swap that an earlier run, of epoch `before`, had started, if it had.
+
+    Stays with a unit that is still at it. Raises as `swap`.
+    """
+    if run.green is None:
+        return
+    status = run.green.program("swap", "status")
+    if int(status.get("epoch") or 0) < before and status["state"] != "running":
+        return
+    if status["state"] in ("running", "swapped", "stuck"):
+        watch(run)
+    elif status["state"] == "restored":
+        raise RestoredError(str(status["error"]))
+
+
+def watch(run: Run) -> None:
+    """Stay with the unit until it has ended. Raises as `swap`."""
+    green = run.there()
+    silent_since: float | None = None
+    while True:
+        try:
+            code = green.follow("swap", "watch", on_line=lambda line: told(run, line))
+            if code in (0, 1, 2):
+                ended(run, code, green.program("swap", "status"))
+                return
+        except UnreachableError:
+            pass
+        silent_since = silent_since or time.monotonic()
+        if reachable(green):
+            silent_since = None
+        elif time.monotonic() > silent_since + SILENCE:
+            rescue(run)
+            silent_since = None
+        time.sleep(0.5)
+
+
+def per_step(rows: Iterable[Mapping[str, Any]]) -> dict[int, float]:
+    """Seconds by the number of the step: the unit names its parts, as in `4 hold`."""
+    found: dict[int, float] = {}
+    for row in rows:
+        number = str(row["step"]).partition(" ")[0]
+        if number.isdecimal():
+            found[int(number)] = found.get(int(number), 0.0) + float(row["seconds"])
+    return found
+
+
+def told(run: Run, line: str) -> None:
+    """A line of the unit's journal, for the person who waits and for ours."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        run.progress.say(line)
+        return
+    run.progress.say(" ".join(str(entry[key]) for key in ("step", "what", "probe") if key in entry))
+    run.record("green", **{k: v for k, v in entry.items() if k not in ("epoch", "event")})
+
+
+def ended(run: Run, code: int, status: dict[str, Any]) -> None:
+    """What the unit says in the end. Raises RestoredError, or watches on after our help."""
+    run.pause = status.get("write_pause_seconds")
+    run.seconds = per_step(status.get("steps", ()))
+    if code == 0:
+        run.swapped = True
+        return
+    why = str(status.get("error") or "the swap was given up")
+    if code == 1:
+        raise RestoredError(why)
+    if status.get("blue_gone"):
+        run.swapped = True
+        run.note(f"{run.blue.name} died after green had taken over: there is no second copy")
+        return
+    if status.get("power_off"):
+        run.lease.check()
+        run.note(f"{run.blue.name} does not answer: it is switched off, so that it cannot write")
+        run.site.provider.power_off(run.blue.server.id)
+        run.there().program("swap", "confirmed-off", str(status["epoch"]))
+        watch(run)
+        return
+    if status.get("unfence"):
+        give_back(run, why)
+    raise BakehouseError(f"the swap is stuck: {why}", 'see docs/promote.md, "When it is stuck"')
+
+
+def rescue(run: Run) -> None:
+    """Green is silent. What blue has recorded decides: back, while that loses nothing; else green
+    must come back, since it has the newest data.
+
+    Raises RestoredError, or BakehouseError when neither server answers.
+    """
+    green = run.there()
+    run.note(f"{green.name} has not answered for {SILENCE:.0f} s")
+    state = settled_state(run.blue)
+    if state in ("restored", "serving"):
+        raise RestoredError(f"{green.name} stopped answering; {run.blue.name} went back to work")
+    if state == "fenced":
+        give_back(run, f"{green.name} died before any write reached it")
+    run.lease.check()
+    provider = run.site.provider
+    found = {server.id: server for server in provider.servers(run.site.name)}
+    now = found.get(green.server.id)
+    if now is not None and now.status == "off":
+        provider.power_on(green.server.id)
+    deadline = time.monotonic() + RETURN
+    while not reachable(green):
+        if time.monotonic() > deadline:
+            raise BakehouseError(
+                f"{green.name} holds the newest data and does not answer",
+                "bring it back at the provider, then `invoke promote --resume`; do not delete it",
+            )
+        time.sleep(1)
+
+
+def settled_state(blue: Contact) -> str:
+    """Blue's state once it is no longer armed; "" when blue is silent, too."""
+    deadline = time.monotonic() + GUARD
+    while True:
+        try:
+            state = str(blue.hand("status")["role"]["state"])
+        except BakehouseError:
+            state = ""
+        if state not in ("armed", "") or time.monotonic() > deadline:
+            return state
+        time.sleep(1)
+
+
+def give_back(run: Run, why: str) -> None:
+    """Blue is fenced, and green has taken no write: green goes off for certain, blue serves again.
+
+    Always raises RestoredError.
+    """
+    run.lease.check()
+    run.site.provider.power_off(run.there().server.id)
+    role = run.blue.hand("status")["role"]
+    run.blue.program("guard", "restore", str(role["epoch"]), "--peer-off")
+    raise RestoredError(why)
+
+
+def reachable(contact: Contact) -> bool:
+    """Whether it answers at all."""
+    try:
+        return contact.shell("true", timeout=10).code == 0
+    except UnreachableError:
+        return False
