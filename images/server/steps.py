@@ -108,6 +108,7 @@ def aged(swap: Swap) -> Facts:
 def warm_up(swap: Swap) -> Facts:
     """Whatever would take long inside the pause, while blue serves: dirty pages, files."""
     if swap.facts.database:
+        pooling.point("here")  # a former blue's led to the peer, past the peer's own pooler
         swap.line.ask("probe")
         swap.line.ask("checkpoint", limit=300)
     sync.run(sync.folders(swap.server))
@@ -226,8 +227,6 @@ def promote(swap: Swap) -> Facts:
     names = swap.value("SHOW synchronous_standby_names")
     if names:
         raise ProgramError(f"green's Postgres waits for {names}: its conf.d is not as it was left")
-    if pooling.target() != "here":
-        pooling.point("here")
     return replace(swap.facts, primary=True)
 
 

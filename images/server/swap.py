@@ -59,18 +59,28 @@ def _sql(gate: Callable[[Facts], bool]) -> Callable[[Facts], bool]:
     return lambda facts: not facts.database or gate(facts)
 
 
+def _still(gate: Callable[[Facts], bool]) -> Callable[[Facts], bool]:
+    """Over once blue is fenced: nothing of it can be stopped any further."""
+    return lambda facts: facts.blue == "fenced" or gate(facts)
+
+
 _B, _C, _F = Phase.BEFORE, Phase.CLAIMED, Phase.FORWARD
-_ARMED: Final = ("armed", "fenced")
 
 TABLE: Final = (
-    Step("2 warm", _B, steps.warm_up, lambda f: f.warm or f.blue in _ARMED, "restore"),
-    Step("3 arm", _B, steps.arm, lambda f: f.blue in _ARMED, "restore"),
-    Step("3 sync", _B, steps.synchronous, _sql(lambda f: f.synchronous or bool(f.lsn)), "restore"),
-    Step("4 workers", _B, steps.stop_workers, lambda f: f.workers_stopped, "restore"),
-    Step("4 settle", _B, steps.settle, lambda f: f.settled or f.held, "restore"),
-    Step("4 hold", _B, steps.hold, lambda f: f.held, "restore"),
-    Step("5 pause", _B, steps.pause, _sql(lambda f: f.paused or bool(f.lsn)), "restore"),
-    Step("6 stop", _B, steps.stop_postgres, _sql(lambda f: bool(f.lsn)), "restore"),
+    Step("2 warm", _B, steps.warm_up, _still(lambda f: f.warm or f.blue == "armed"), "restore"),
+    Step("3 arm", _B, steps.arm, _still(lambda f: f.blue == "armed"), "restore"),
+    Step(
+        "3 sync",
+        _B,
+        steps.synchronous,
+        _still(_sql(lambda f: f.synchronous or bool(f.lsn))),
+        "restore",
+    ),
+    Step("4 workers", _B, steps.stop_workers, _still(lambda f: f.workers_stopped), "restore"),
+    Step("4 settle", _B, steps.settle, _still(lambda f: f.settled or f.held), "restore"),
+    Step("4 hold", _B, steps.hold, _still(lambda f: f.held), "restore"),
+    Step("5 pause", _B, steps.pause, _still(_sql(lambda f: f.paused or bool(f.lsn))), "restore"),
+    Step("6 stop", _B, steps.stop_postgres, _still(_sql(lambda f: bool(f.lsn))), "restore"),
     Step("7 replayed", _B, steps.replayed, _sql(lambda f: f.replayed), "restore"),
     Step("7 files", _B, steps.carry_files, lambda f: f.files, "restore"),
     Step("8 fence", _B, steps.fence, lambda f: f.blue == "fenced", "doubt"),

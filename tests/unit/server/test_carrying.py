@@ -1,0 +1,105 @@
+"""Places in the log, rsync's words, journals: what a swap reads and says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from images.server import journal, release, replication, state, sync
+from images.server.journal import Journal
+from images.server.state import ProgramError
+
+CONTROL = """pg_control version number:            1700
+Database system identifier:           7561234567890123456
+Database cluster state:               shut down
+pg_control last modified:             Sat 21 Nov 2026 01:00:00 PM UTC
+Latest checkpoint location:           1/5000028
+Latest checkpoint's REDO location:    1/5000028
+Latest checkpoint's TimeLineID:       3
+Latest checkpoint's PrevTimeLineID:   3
+"""
+
+
+def test_places_in_the_log_are_numbers() -> None:
+    assert replication.lsn("0/5000028") == 0x5000028
+    assert replication.lsn("16/B374D848") == (0x16 << 32) + 0xB374D848
+    assert replication.lsn("1/0") > replication.lsn("0/FFFFFFFF")
+    with pytest.raises(ProgramError, match="no place"):
+        replication.lsn("")
+
+
+def test_controldata_is_read() -> None:
+    found = replication.parsed(CONTROL)
+    assert found == replication.Control("shut down", "1/5000028", 3, "7561234567890123456")
+
+
+def test_the_standby_names_itself_and_its_slot() -> None:
+    text = replication.settings()
+    assert "host=/run/bakehouse/peer user=replicator application_name=bakehouse" in text
+    assert "primary_slot_name = 'bakehouse'" in text
+    assert "--slot=bakehouse" in replication.backup_command(17, Path("/x"))
+
+
+@pytest.mark.parametrize(
+    ("paths", "folders"),
+    [
+        ([], ["/data"]),
+        (["/data/wiki"], ["/data"]),
+        (["/srv/mail/", "/data"], ["/data", "/srv/mail"]),
+        (["/database"], ["/data", "/database"]),
+    ],
+)
+def test_a_folder_is_carried_once(paths: list[str], folders: list[str]) -> None:
+    assert sync.folders({"data": {"paths": paths}}) == folders
+
+
+def test_a_late_pass_takes_nothing_away() -> None:
+    late = sync.command("/data", "late", Path("/s"))
+    assert "--update" in late
+    assert "--delete" not in late
+    mirror = sync.command("/data", "mirror", Path("/s"))
+    assert "--delete" in mirror
+    assert "--exclude=/postgres" in mirror
+    assert mirror[-2:] == ["peer:/data/", "/data/"]
+    assert "--exclude=/postgres" not in sync.command("/srv/mail", "mirror", Path("/s"))
+
+
+def test_rsyncs_sums_are_added_up() -> None:
+    text = (
+        "Number of regular files transferred: 1,204\nTotal transferred file size: 5,000 bytes\n"
+        "Number of regular files transferred: 2\nTotal transferred file size: 7 bytes\n"
+    )
+    assert sync.counted(text) == {"files": 1206, "bytes": 5007}
+
+
+def test_a_journal_survives_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "swap.jsonl"
+    first, second = Journal(1, path), Journal(2, path)
+    first.write("5 pause", "begin")
+    first.write("10 resume", "done", seconds=0.01)
+    with path.open("a") as file:
+        file.write('{"epoch": 2, "st\n')
+    second.write("5 pause", "begin")
+    assert [line["step"] for line in first.lines()] == ["5 pause", "10 resume"]
+    assert [line["what"] for line in second.lines()] == ["begin"]
+    pause = journal.between(first.lines(), "5 pause", "10 resume")
+    assert pause is not None
+    assert pause >= 0
+    assert journal.between(second.lines(), "5 pause", "10 resume") is None
+    assert journal.took(first.lines()) == [{"step": "10 resume", "seconds": 0.01}]
+
+
+def test_another_image_or_command_is_another_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "STATE", tmp_path)
+    app = {"name": "shop", "image": "bakehouse.local/shop:1", "release": ["migrate"]}
+    assert release.due(app)
+    state.write(tmp_path / release.DONE, f'{{"shop": "{release.key(app)}"}}')
+    assert not release.due(app)
+    assert release.due({**app, "image": "bakehouse.local/shop:2"})
+    assert release.due({**app, "release": ["migrate", "--all"]})
+    assert not release.due({**app, "release": []})
+    assert release.command(app)[-2:] == ["shop-1", "migrate"]
+    assert "--label=bakehouse.app=" in release.command(app)
