@@ -54,12 +54,7 @@ def certify(
     anywhere. `name` is the server's, `names` are `host_ca.principals`, `validity` seconds. Raises
     CommandError when the server cannot be reached, BakehouseError when it answers nonsense.
     """
-    answer = as_root(door, [*PROGRAM, "own"], timeout=LIMIT).stdout
-    try:
-        public = str(json.loads(answer)["public"])
-        ssh.known_host(public)
-    except (ValueError, KeyError, TypeError) as error:
-        raise BakehouseError(f"{name} does not tell its host key", "see its journal") from error
+    public = asked(door, name)["public"]
     known = door.config.parent / "known_hosts"
     before = known.read_text(encoding="utf-8") if known.exists() else ""
     line = ssh.known_host(public)
@@ -70,3 +65,17 @@ def certify(
     as_root(door, [*PROGRAM, "install"], timeout=LIMIT, stdin=f"{certificate}\n")
     trust(door, public)
     return public
+
+
+def asked(door: Door, name: str) -> dict[str, str]:
+    """What the server says of itself: `public`, the key to be signed, and `certificate`, or "".
+
+    Raises CommandError when it cannot be reached, BakehouseError when it answers nonsense.
+    """
+    answer = as_root(door, [*PROGRAM, "own"], timeout=LIMIT).stdout
+    try:
+        found = json.loads(answer)
+        ssh.known_host(found["public"])
+        return {key: str(found[key]) for key in ("public", "certificate")}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BakehouseError(f"{name} does not tell its host key", "see its journal") from error

@@ -2,7 +2,8 @@
 """This server's SSH host key, from its first boot on, and the certificate that a CA gives it.
 
 host_keys.py first     before sshd starts: the throwaway key of the user data, else one of our own
-host_keys.py own       prints the public key that is to be signed: never the throwaway
+host_keys.py own       prints the public key that is to be signed, never the throwaway, and the
+                       certificate in force
 host_keys.py install   puts the certificate from standard input in force, with the key that it is of
 
 Each may be run again after a kill anywhere. A private key that was made here never leaves.
@@ -126,7 +127,8 @@ def main() -> None:
     if verb == "first":
         first()
     elif verb == "own":
-        print(json.dumps({"public": own()}))
+        known = certificate().read_text() if certificate().exists() else ""
+        print(json.dumps({"public": own(), "certificate": known}))
     elif verb == "install":
         install(sys.stdin.read())
         print("{}")

@@ -1,0 +1,126 @@
+"""The certificates of a spec's servers: which are in force, new ones, and what clients need."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from images.home import Home
+from images.host_ca import HostCa, client_names, known_hosts_line, open_ca, principals
+from images.host_keys import asked, certify
+from images.providers.base import FloatingIp, Provider, Server
+from images.run import CommandError, run
+from images.ssh import Door
+from specs.errors import BakehouseError
+from specs.model import Spec
+
+SOON: Final = timedelta(days=30)
+"""A certificate with less time than this before it ends should be renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a server's certificate says; `expires` is local time, None when the server has none."""
+
+    server: str
+    serial: int = 0
+    principals: tuple[str, ...] = ()
+    expires: datetime | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """The same as plain data, for `--json`."""
+        return {
+            "server": self.server,
+            "serial": self.serial,
+            "principals": list(self.principals),
+            "expires": self.expires.astimezone().isoformat() if self.expires else "",
+        }
+
+    def line(self, now: datetime) -> str:
+        """For a person."""
+        if self.expires is None:
+            return f"{self.server:<32} has none; run with --renew"
+        left = self.expires - now
+        when = f"until {self.expires:%Y-%m-%d %H:%M}"
+        if left < timedelta(0):
+            when = f"EXPIRED {self.expires:%Y-%m-%d %H:%M}; run with --renew"
+        elif left < SOON:
+            when += f", {left.days} days; run with --renew"
+        return f"{self.server:<32} {when}  serial {self.serial}"
+
+
+def renew(
+    spec: Spec, ca: HostCa, server: Server, door: Door, floating: FloatingIp | None
+) -> Certificate:
+    """Give one server a fresh certificate for all of its names; see `host_keys.certify`."""
+    certify(door, ca, server.name, principals(spec, server, floating))
+    return in_force(server.name, door)
+
+
+def in_force(name: str, door: Door) -> Certificate:
+    """The certificate that a server has now. Raises CommandError when it cannot be reached."""
+    text = asked(door, name)["certificate"]
+    return parsed(name, text) if text else Certificate(name)
+
+
+def parsed(name: str, text: str) -> Certificate:
+    """A certificate's content, as ssh-keygen reads it."""
+    shown = run(["ssh-keygen", "-L", "-f", "-"], stdin=text).stdout
+    serial = re.search(r"^ +Serial: (\d+)$", shown, re.M)
+    until = re.search(r"^ +Valid: from \S+ to (\S+)$", shown, re.M)
+    names = re.search(r"^ +Principals: *\n((?: {10,}\S+\n)*)", shown, re.M)
+    if not (serial and until and names):
+        raise BakehouseError(f"{name}: its certificate cannot be read", "run with --renew")
+    return Certificate(
+        name, int(serial[1]), tuple(names[1].split()), datetime.fromisoformat(until[1])
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a spec's clients need, from where it is deployed."""
+
+    spec: Spec
+    ca: HostCa
+    floating: FloatingIp | None
+    servers: Sequence[Server]
+
+    def line(self) -> str:
+        """The one line for known_hosts."""
+        hosts = client_names(self.spec, self.floating, self.servers)
+        return known_hosts_line(self.ca, hosts, self.spec.ssh.port)
+
+
+def trust_of(spec: Spec, spec_file: Path, home: Home, provider: Provider) -> Trust:
+    """Ask the provider for the servers; the floating IP once there are some.
+
+    A provider makes an IP that is asked for, so one without servers is not asked.
+    """
+    servers = provider.servers(spec.name)
+    floating = provider.floating_ip(spec.deploy.floating_ip or spec.name) if servers else None
+    return Trust(spec, open_ca(spec, spec_file, home), floating, servers)
+
+
+def survey(
+    trust: Trust, servers: Sequence[Server], door: Callable[[Server], Door], fresh: bool
+) -> list[Certificate]:
+    """Each server's certificate, with `fresh` after renewing it.
+
+    Raises BakehouseError, which names the server, when one cannot be reached.
+    """
+    found = []
+    for server in servers:
+        try:
+            if fresh:
+                found.append(renew(trust.spec, trust.ca, server, door(server), trust.floating))
+            else:
+                found.append(in_force(server.name, door(server)))
+        except CommandError as error:
+            raise BakehouseError(
+                f"{server.name}: {error.message}", "see `invoke status`"
+            ) from error
+    return found
