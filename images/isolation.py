@@ -1,4 +1,4 @@
-"""Namespaces of our own, so that the kernel takes away what a killed build leaves."""
+"""Namespaces: our own, so that the kernel takes away what a killed build leaves, and others'."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import sys
 from types import FrameType
 from typing import Final, NoReturn
 
+from images.network import NAMESPACES
 from images.run import run
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
 PR_SET_PDEATHSIG: Final = 1
 """From linux/sched.h and linux/prctl.h."""
 
@@ -38,6 +40,17 @@ def isolate() -> None:
     signal.signal(signal.SIGINT, _stop)
     run(["mount", "--make-rprivate", "/"])
     run(["mount", "-t", "proc", "proc", "/proc"])
+
+
+def enter_network(namespace: str) -> None:
+    """Go on in a network namespace: this thread, and the threads and processes that it starts.
+
+    Needs root. Raises OSError when there is none of this name.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    with (NAMESPACES / namespace).open("rb") as file:
+        if libc.setns(file.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "cannot enter the network", namespace)
 
 
 def _stop(_: int, __: FrameType | None) -> NoReturn:

@@ -22,6 +22,11 @@ def find(cloud: Cloud, name: str) -> FloatingIp:
     return FloatingIp(name, ip.v4, ip.v6, server)
 
 
+def holder(cloud: Cloud, name: str) -> str:
+    """The id of the server that holds it; "" when none does, or there is no such IP."""
+    return _held(cloud).get(name, (0, ""))[1]
+
+
 def assign(cloud: Cloud, name: str, server: str) -> None:
     """Point it at a server, or at none.
 

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from images.network import NAMESPACES, create_commands, delete_command, inside
 from images.providers.local_state import Cloud, Record
 from images.run import run
+
+MARKS: Final = Path("/run/bakehouse-clouds")
+"""A link of each cloud's name to its folder, so that a cloud whose folder is gone is found."""
 
 TABLE: Final = "bakehouse_cloud"
 FLOATING: Final = 250
@@ -57,11 +61,19 @@ def ensure(cloud: Cloud) -> bool:
         if run(probe, check=False).code == 0:
             return False
         run(delete_command(cloud.name))
+    _mark(cloud)
     for command in create_commands(cloud.name):
         run(command)
     run(inside(cloud.name, ["sysctl", "--quiet", "--write", *SETTINGS]))
     _load(cloud, ())
     return True
+
+
+def _mark(cloud: Cloud) -> None:
+    mark = MARKS / cloud.name
+    mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark.unlink(missing_ok=True)
+    mark.symlink_to(cloud.root)
 
 
 def exists(cloud: Cloud) -> bool:
@@ -73,6 +85,7 @@ def remove(cloud: Cloud) -> None:
     """The network is gone, with all that was in it."""
     if exists(cloud):
         run(delete_command(cloud.name))
+    (MARKS / cloud.name).unlink(missing_ok=True)
 
 
 def point(cloud: Cloud, all_before: Iterable[Floating], all_after: Iterable[Floating]) -> None:

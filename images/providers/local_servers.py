@@ -38,7 +38,8 @@ def add_image(cloud: Cloud, raw: Path, image_id: str) -> str:
     """
     target = cloud.raw(word(image_id, "an image's id"))
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with cloud.registry():
+            target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{image_id}.{os.getpid()}")
         draft.unlink(missing_ok=True)
         try:
@@ -58,9 +59,9 @@ def create(cloud: Cloud, order: Order) -> Record:
     Raises UsageError when its name belongs to a server of another image.
     """
     labels = checked(order.labels)
-    if not cloud.raw(order.image).exists():
-        raise UsageError(f"there is no image {order.image}", "call `image` first")
     with cloud.registry():
+        if not cloud.raw(order.image).exists():
+            raise UsageError(f"there is no image {order.image}", "call `image` first")
         found = by_name(cloud, word(order.name, "a server's name"))
         if found is None:
             new = new_record(cloud, order.name, order.image, order.user_data, order.disk)
