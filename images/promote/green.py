@@ -45,15 +45,17 @@ def make(run: Run) -> None:
         run.green = run.site.contact(server)
         run.record("note", said=f"made {server.name}")
     pair.wait_for(run.green)
-    different = preflight.mismatch(run.blue.hand("hello"), run.green.hand("hello"))
-    if different:
-        raise BakehouseError("; ".join(different), "bake the image again with blue's lock")
     run.progress.say("secrets")
     equip(run.green, run)
     run.progress.say("keys")
     pair.introduce(run.blue, run.green, run.site.spec.ssh.port)
     run.progress.say("copying the database and files")
     run.green.program("swap", "prepare", given=order(run), timeout=PREPARE)
+    different = preflight.mismatch(run.green.hand("hello"))
+    if different:
+        raise BakehouseError(
+            "; ".join(different), "its indexes would be wrong; see docs/promote.md"
+        )
 
 
 def equip(contact: Contact, run: Run) -> None:

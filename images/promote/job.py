@@ -20,7 +20,7 @@ from images.providers.keys import operator_key
 from images.ssh import Door
 from specs.errors import BakehouseError, UsageError
 from specs.model import Spec, Strategy
-from specs.plan import Plan, Role
+from specs.plan import ImagePlan, Plan, Role
 
 ACTIVE: Final = "active"
 STANDBY: Final = "standby"
@@ -78,11 +78,6 @@ class Job:
     plan: Plan
     strategy: Strategy
 
-    @property
-    def disk(self) -> int:
-        """Bytes that a server of this image has for data, as far as that is known before it is."""
-        return DISK - self.image.size
-
     def order(self, epoch: int, role: Role, *, may_init: bool = False) -> Order:
         """The server that shall run the image."""
         plan = replace(
@@ -105,6 +100,14 @@ class Job:
     def labels(self, epoch: int, role: str) -> dict[str, str]:
         """The labels of a server that runs the image."""
         return labels(self.site.name, self.generation, self.image.id, role, epoch)
+
+
+def plan_of(site: Site, server: Server) -> ImagePlan | None:
+    """The plan of a server's image, where this home still has it and this version can read it."""
+    try:
+        return stored_plan.load(site.home, server.labels.get(IMAGE, "")).image
+    except BakehouseError:
+        return None
 
 
 def labels(spec: str, generation: int, image: str, role: str, epoch: int) -> dict[str, str]:

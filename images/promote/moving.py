@@ -79,7 +79,8 @@ def mark(run: Run) -> None:
 def drain(run: Run, on: bool) -> None:
     """Blue asks its clients to come again by a new connection, or no longer does."""
     try:
-        run.blue.hand("drain", on=on)
+        epoch = run.blue.hand("status")["role"]["epoch"]
+        run.blue.hand("drain", epoch=epoch, on=on)
     except BakehouseError as error:
         run.note(f"{run.blue.name} could not be told to drain: {error.message}")
 

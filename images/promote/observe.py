@@ -69,10 +69,10 @@ class Seen:
     @property
     def writable(self) -> bool:
         """Whether its Postgres runs and takes changes; without Postgres, whether it works."""
-        postgres = self.facts.get("postgres")
-        if not self.facts:
+        if "postgres" not in self.facts:
             return False
-        return self.primary if postgres is None else postgres.get("in_recovery") is False
+        postgres = self.facts["postgres"]
+        return self.primary if postgres is None else postgres["in_recovery"] is False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,14 @@ def see(contact: Contact) -> Seen:
         return Seen(contact, {}, "it is switched off")
     try:
         return Seen(contact, contact.hand("hello"))
-    except (UnreachableError, RefusedError) as error:
+    except UnreachableError as error:
         return Seen(contact, {}, error.message)
+    except RefusedError as error:  # Postgres is down, or not there yet
+        silence = error.message
+    try:
+        return Seen(contact, contact.hand("status"))
+    except (UnreachableError, RefusedError):
+        return Seen(contact, {}, silence)
 
 
 def refuse_two_writers(world: World) -> None:

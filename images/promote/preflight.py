@@ -17,20 +17,28 @@ BACKLOG: Final = 16
 """Log segments (16 MiB each) that may wait for archiving."""
 
 ROOM: Final = 1.2
-"""Times the data's size that green must have free: the copy, and what is written meanwhile."""
+"""Times what blue's disk holds that green's must have: the copy, and what is written meanwhile."""
+
+MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Debian's names for what the kernel says of a machine."""
+
+PROVIDERS: Final = {"b": "builtin", "c": "libc", "i": "icu"}
+"""`pg_database.datlocprovider` (PostgreSQL documentation, "pg_database")."""
 
 
-def reasons(spec: Spec, plan: ImagePlan, blue: Facts, disk: int) -> list[str]:
+def reasons(
+    spec: Spec, plan: ImagePlan, blue: Facts, was: ImagePlan | None, disk: int
+) -> list[str]:
     """Why blue's data cannot be moved to a server of this plan with `disk` bytes; best: none.
 
-    `blue` is what blue's hand says of itself (`hello`). Each reason names what to do.
+    `blue` is what blue's hand says of itself (`hello`), `was` the plan of its image where that is
+    still known. Each reason names what to do.
     """
-    found = [*_serving(blue), *_platform(plan, blue)]
+    found = [*_serving(blue), *_platform(plan, blue), *_space(blue, disk), *_accounts(plan, was)]
     postgres = blue.get("postgres")
     if plan.postgres and postgres:
         found += _postgres(plan, postgres)
-        found += _pooling(spec, plan)
-        found += _space(blue, disk)
+        found += _pooling(spec, plan, postgres)
     elif postgres and not plan.postgres:
         found.append("blue has a database and the image has no postgres section: nothing moves it")
     elif plan.postgres:
@@ -42,93 +50,101 @@ def reasons(spec: Spec, plan: ImagePlan, blue: Facts, disk: int) -> list[str]:
 
 
 def _serving(blue: Facts) -> list[str]:
-    state = blue.get("role", {}).get("state", "")
+    state = blue["role"]["state"]
     if state in ("serving", "restored"):
         return []
-    return [f"blue does not serve, it is {state or 'silent'}: `invoke status`"]
+    return [f"blue does not serve, it is {state}: `invoke status`"]
 
 
 def _platform(plan: ImagePlan, blue: Facts) -> list[str]:
-    there = blue.get("architecture", plan.system.architecture)
+    there = MACHINES.get(blue["architecture"], blue["architecture"])
     if there == plan.system.architecture:
         return []
     return [f"blue is {there} and the image is {plan.system.architecture}: bake it for {there}"]
 
 
+def _space(blue: Facts, disk: int) -> list[str]:
+    needed = int(blue["files"] * ROOM)
+    if needed <= disk:
+        return []
+    return [
+        f"blue's disk holds {blue['files'] / 1e9:.1f} GB and green's has {disk / 1e9:.1f} GB: it "
+        f"needs {needed / 1e9:.1f} GB; order a larger disk"
+    ]
+
+
+def _accounts(plan: ImagePlan, was: ImagePlan | None) -> list[str]:
+    if was is None or was.lock is None or plan.lock is None:
+        return []
+    old, new = was.lock.uids, plan.lock.uids
+    return [
+        f"the account {name} is {old[name]} on blue and {new[name]} in the image: files would "
+        "change hands; bake with the lock that blue was baked with"
+        for name in sorted(old.keys() & new.keys())
+        if old[name] != new[name]
+    ]
+
+
 def _postgres(plan: ImagePlan, postgres: Facts) -> list[str]:
     assert plan.postgres is not None
     found = []
-    if int(postgres["version"]) != plan.postgres.version:
+    major = int(postgres["settings"]["server_version_num"]) // 10_000
+    if major != plan.postgres.version:
         found.append(
-            f"blue runs Postgres {postgres['version']} and the image {plan.postgres.version}: "
-            "another major version cannot read the data; dump and load it, as docs/promote.md says"
+            f"blue runs Postgres {major} and the image {plan.postgres.version}: another major "
+            "version cannot read the data; see docs/promote.md for a dump"
         )
-    for database in postgres.get("databases", ()):
-        provider = database.get("provider", "builtin")
-        if provider not in ("builtin", "b"):
-            found.append(
-                f"database {database['name']} sorts by the system's library ({provider}): another "
-                "one there would spoil its indexes; make it again with the builtin provider"
-            )
-    if postgres.get("checksums") is False:
-        found.append("blue's cluster has no checksums: a copy could not be proven; pg_checksums")
-    oldest = float(postgres.get("longest_transaction") or 0)
-    if oldest > LONG:
+    found += _sorting(postgres)
+    if postgres["settings"].get("data_checksums") == "off":
+        found.append("blue's cluster has no checksums, so a copy proves nothing: pg_checksums")
+    if postgres["longest"] > LONG:
         found.append(
-            f"a transaction has been open for {oldest:.0f} s: the pooler could not pause; "
-            "end it, or wait for it"
+            f"a transaction has been open for {postgres['longest']:.0f} s: the pooler could not "
+            "pause; end it, or wait for it"
         )
-    past = postgres.get("direct", ())
+    if postgres["prepared"]:
+        found.append(f"{postgres['prepared']} prepared transactions are open: end them")
+    past = [f"{one['role']} in {one['database']}" for one in postgres["past_pooler"]]
     if past:
         found.append(
             f"connected past the pooler: {named(past)}: the pause would not hold them; end them"
         )
-    waiting = int(postgres.get("archive_backlog") or 0)
-    if waiting > BACKLOG:
+    if postgres["archive_backlog"] > BACKLOG:
         found.append(
-            f"{waiting} log segments wait for archiving: stopping Postgres would wait for them; "
-            "see why the archive is slow"
+            f"{postgres['archive_backlog']} log segments wait for archiving: stopping Postgres "
+            "would wait for them; see why the archive is slow"
         )
     return found
 
 
-def _pooling(spec: Spec, plan: ImagePlan) -> list[str]:
+def _sorting(postgres: Facts) -> list[str]:
+    """Only the builtin provider sorts the same under every library."""
+    return [
+        f"the database {name} sorts by {PROVIDERS.get(provider, provider)}, whose version there "
+        "may differ, which spoils indexes; make it anew with the builtin provider"
+        for name, provider, *_ in postgres["collations"]
+        if provider != "b"
+    ]
+
+
+def _pooling(spec: Spec, plan: ImagePlan, postgres: Facts) -> list[str]:
     assert plan.postgres is not None
-    pooling = plan.postgres.pooling
-    if pooling == "transaction" or spec.deploy.allow_disconnects:
+    kinds = {postgres["pooling"], plan.postgres.pooling} - {"transaction"}
+    if not kinds or spec.deploy.allow_disconnects:
         return []
     return [
-        f"pooling is {pooling}: clients keep their sessions, which a swap must cut; accept that "
-        "with deploy.allow_disconnects, or use transaction pooling"
+        f"pooling is {' and '.join(sorted(kinds))}: clients keep their sessions, which a swap must "
+        "cut; accept that with deploy.allow_disconnects, or use transaction pooling"
     ]
 
 
-def _space(blue: Facts, disk: int) -> list[str]:
-    size = int(blue.get("size") or 0)
-    if not disk or size * ROOM <= disk:
-        return []
+def mismatch(green: Facts) -> list[str]:
+    """Why the copy on green, now that it runs, is not what it is on blue."""
+    rows = (green.get("postgres") or {}).get("collations", ())
     return [
-        f"the data is {size / 1e9:.1f} GB and green has {disk / 1e9:.1f} GB free: it needs "
-        f"{size * ROOM / 1e9:.1f} GB; order a larger disk"
-    ]
-
-
-def mismatch(blue: Facts, green: Facts) -> list[str]:
-    """Why a copy on green, now that it runs, would not be what it is on blue."""
-    one, other = blue.get("postgres") or {}, green.get("postgres") or {}
-    return [
-        f"{what} differs: {one[key]} on blue, {other[key]} on green"
-        for key, what in (("version", "the major version of Postgres"), ("locale", "the locale"))
-        if key in one and key in other and one[key] != other[key]
-    ] + _accounts(blue.get("accounts", {}), green.get("accounts", {}))
-
-
-def _accounts(blue: Facts, green: Facts) -> list[str]:
-    return [
-        f"the account {name} is {blue[name]} on blue and {green[name]} on green: files would "
-        "change hands; bake with the lock that blue was baked with"
-        for name in sorted(blue.keys() & green.keys())
-        if blue[name] != green[name]
+        f"the database {name} was sorted by version {recorded} of {locale} and green has {actual}"
+        for name, _, locale, recorded, actual in rows
+        if recorded != actual
     ]
 
 

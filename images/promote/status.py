@@ -57,9 +57,20 @@ def server_data(seen: Seen) -> dict[str, Any]:
 
 def lag(seen: Seen) -> int | None:
     """Bytes of log that the standby of this server has not replayed; None without one."""
-    rows = (seen.facts.get("postgres") or {}).get("standbys") or ()
-    found = [row.get("lag") for row in rows if row.get("lag") is not None]
-    return max(map(int, found), default=None)
+    if not (seen.primary and seen.facts.get("postgres")):
+        return None
+    try:
+        rows = seen.contact.hand("replication")["rows"]
+    except BakehouseError:
+        return None
+    found = [place(row["sent"]) - place(row["replay"]) for row in rows if row["replay"]]
+    return max(found, default=None)
+
+
+def place(lsn: str) -> int:
+    """A place in the log as a number of bytes: `16/B374D848` is 0x16B374D848."""
+    high, _, low = lsn.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
 
 
 def holder(world: World) -> str:

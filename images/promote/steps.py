@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from images.promote import ending, green, moving, preflight, watching
+from images.promote.job import DISK, plan_of
 from images.promote.observe import PRIMARY
 from images.promote.reach import RefusedError, UnreachableError
 from images.promote.runs import Run
@@ -58,8 +59,9 @@ def preflight_probe(run: Run) -> Probe:
     """Every reason against it, from blue's own facts."""
     if run.swapped:
         return Probe(True, "green serves already")
+    site, plan = run.site, run.job.plan.image
     found = preflight.reasons(
-        run.site.spec, run.job.plan.image, run.blue.hand("hello"), run.job.disk
+        site.spec, plan, run.blue.hand("hello"), plan_of(site, run.blue.server), DISK
     )
     return Probe(not found, "; ".join(found) or "nothing speaks against it")
 

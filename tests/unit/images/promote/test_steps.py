@@ -1,0 +1,58 @@
+"""The table is whole, failures mean what the design says, and losses are accepted word by word."""
+
+from __future__ import annotations
+
+import pytest
+
+from images.promote.blue_lost import Loss, accepted
+from images.promote.status import place
+from images.promote.steps import STEPS, STOPS
+from images.promote.watching import per_step
+
+
+def test_every_step_of_the_design_is_there_in_order() -> None:
+    assert [step.number for step in STEPS] == list(range(15))
+    assert len({step.name for step in STEPS}) == 15
+
+
+def test_what_a_failure_means_only_ever_hardens() -> None:
+    order = ["stop", "drop", "restored", "forward"]
+    meanings = [step.failure for step in STEPS if step.failure != "back"]
+    assert meanings == sorted(meanings, key=order.index)
+    assert [step.number for step in STEPS if step.failure == "back"] == [13]
+
+
+def test_a_run_stops_only_where_the_world_stands_still() -> None:
+    assert set(STOPS) == set(range(15)) - set(range(3, 11))
+
+
+@pytest.mark.parametrize(
+    ("said", "good"),
+    [
+        ("I accept the loss of 12 seconds", True),
+        ("  I accept the loss of 12 seconds\n", True),
+        ("I accept the loss of 60 seconds", True),
+        ("I accept the loss of 11 seconds", False),
+        ("I accept the loss of twelve seconds", False),
+        ("I accept the loss", False),
+        ("yes", False),
+        ("", False),
+    ],
+)
+def test_a_loss_is_accepted_in_words(said: str, good: bool) -> None:
+    assert accepted(Loss(12, "hobby-g3-e4"), said) is good
+
+
+def test_an_unknown_loss_has_its_own_words() -> None:
+    loss = Loss(None, "hobby-g3-e4")
+    assert accepted(loss, "I accept an unknown loss")
+    assert not accepted(loss, "I accept the loss of 99999 seconds")
+
+
+def test_parts_of_a_step_are_summed() -> None:
+    rows = [{"step": "4 hold", "seconds": 0.5}, {"step": "4 workers", "seconds": 1.0}]
+    assert per_step([*rows, {"step": "restore", "seconds": 9}]) == {4: 1.5}
+
+
+def test_places_in_the_log_are_numbers() -> None:
+    assert place("16/B374D848") == 0x16B374D848
