@@ -15,11 +15,13 @@ from invoke.context import Context
 
 from images import calls
 from images.calls import emit
+from images.hosts.verbs import host_keys, known_hosts
 from images.options import IMAGE_HELP, SPEC, verb
 from images.promote.verbs import promote, rollback, status
+from images.secrets.verbs import secrets
 from specs.errors import UsageError
 
-__all__ = ["promote", "rollback", "status"]
+__all__ = ["host_keys", "known_hosts", "promote", "rollback", "secrets", "status"]
 
 ROOT: Final = Path(__file__).parent
 
@@ -256,101 +258,6 @@ def bench(_: Context, runs: int = 3, store: str = "", json: bool = False) -> Non
     emit(json, [row.as_data() for row in rows], text)
 
 
-SECRETS_HELP: Final = "edit, list or rekey"
-
-
-@verb("spec", "json", do=SECRETS_HELP)
-def secrets(_: Context, do: str, spec: str = SPEC, json: bool = False) -> None:
-    """Edit, list or rekey the secrets beside a spec: `secrets edit`, `secrets list`, …"""
-    from images.secrets import edit as work
-    from images.secrets.vault import secrets_path
-    from specs.read import read
-
-    path, model = Path(spec), read(Path(spec))
-    file = secrets_path(path)
-    if do == "edit":
-        changed = work.edit(model, path, lambda line: print(line, file=sys.stderr))
-        text = f"{file}: encrypted anew" if changed else "nothing changed"
-        emit(json, {"path": str(file), "changed": changed}, text)
-    elif do == "list":
-        found = work.entries(model, path)
-        lines = [*(entry.line() for entry in found), *work.hints(found)]
-        emit(json, [asdict(entry) for entry in found], "\n".join(lines) or "no secrets")
-    elif do == "rekey":
-        to = work.rekey(model, path)
-        text = "\n".join([f"{file} can now be opened by:", *(f"  {key}" for key in to)])
-        emit(json, {"path": str(file), "recipients": list(to)}, text)
-    else:
-        raise UsageError(f"{do}: no such thing to do with secrets", f"use {SECRETS_HELP}")
-
-
-def _trust(spec: str, store: str) -> Any:
-    """Where a spec is deployed, and what its clients need to trust it."""
-    from images.home import find_home
-    from images.host_certificates import trust_of
-    from images.promote.job import Site
-    from images.providers.choose import provider
-    from specs.read import read
-
-    home, model, path = find_home(store), read(Path(spec)), Path(spec)
-    site = Site(home, provider(model.deploy.provider, home), model, path)
-    return site, trust_of(model, path, home, site.provider)
-
-
-@verb("spec", "store", "json", revoked="also write the revocation list for SSH into this file")
-def known_hosts(
-    _: Context,
-    spec: str = SPEC,
-    revoked: str = "",
-    store: str = "",
-    json: bool = False,
-) -> None:
-    """Print the one line for known_hosts by which SSH trusts all servers of a spec."""
-    from images.host_ca import revocation_list
-
-    site, trust = _trust(spec, store)
-    written = revocation_list(trust.ca, site.spec_file, Path(revoked)) if revoked else None
-    emit(json, {"line": trust.line(), "revoked": str(written or "")}, trust.line())
-    if revoked:
-        told = f"RevokedHostKeys {written.absolute()}" if written else "nothing is revoked"
-        print(told, file=sys.stderr)
-
-
-@verb(
-    "spec",
-    "store",
-    "json",
-    renew="give every running server a fresh certificate",
-    revoke="no longer trust the server of this name: adds it to `<spec>.revoked`",
-)
-def host_keys(
-    _: Context,
-    renew: bool = False,
-    revoke: str = "",
-    spec: str = SPEC,
-    store: str = "",
-    json: bool = False,
-) -> None:
-    """Show the certificates of the servers' SSH host keys, and when they end."""
-    from datetime import datetime
-
-    from images.host_ca import revoke as put_down
-    from images.host_ca import revoked_path
-    from images.host_certificates import survey
-
-    if revoke:
-        new = put_down(Path(spec), revoke)
-        said = f"{revoke} {'is' if new else 'was already'} revoked in {revoked_path(Path(spec))}"
-        emit(json, {"revoked": revoke, "changed": new}, said)
-        return
-    site, trust = _trust(spec, store)
-    running = [server for server in trust.servers if server.status == "running"]
-    found = survey(trust, running, lambda server: site.contact(server).door, renew)
-    lines = [certificate.line(datetime.now()) for certificate in found]
-    data = [certificate.as_data() for certificate in found]
-    emit(json, data, "\n".join(lines) or "no server runs")
-
-
 @verb("spec", "store", port="the loopback port to listen on (default: 8080; 0: any)")
 def open(_: Context, port: int = 8080, spec: str = SPEC, store: str = "") -> None:
     """Lead a loopback port to the floating IP of the local cloud, for a browser; ends by Ctrl-C."""
@@ -363,7 +270,8 @@ def open(_: Context, port: int = 8080, spec: str = SPEC, store: str = "") -> Non
 
     require_root("reaching the local cloud")
     with open_door(find_home(store), read(Path(spec)), port) as door:
-        print(f"http://127.0.0.1:{door.port}/ leads to {door.target[0]}; Ctrl-C ends it", flush=True)
+        told = f"http://127.0.0.1:{door.port}/ leads to {door.target[0]}; Ctrl-C ends it"
+        print(told, flush=True)
         Event().wait()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from images.home import Home
-from images.host_ca import HostCa, client_names, known_hosts_line, open_ca, principals
-from images.host_keys import asked, certify
+from images.hosts.ca import HostCa, client_names, known_hosts_line, open_ca, principals
+from images.hosts.keys import asked, certify
 from images.providers.base import FloatingIp, Provider, Server
 from images.run import CommandError, run
 from images.ssh import Door
@@ -56,7 +56,7 @@ class Certificate:
 def renew(
     spec: Spec, ca: HostCa, server: Server, door: Door, floating: FloatingIp | None
 ) -> Certificate:
-    """Give one server a fresh certificate for all of its names; see `host_keys.certify`."""
+    """Give one server a fresh certificate for all of its names; see `keys.certify`."""
     certify(door, ca, server.name, principals(spec, server, floating))
     return in_force(server.name, door)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from images import ssh
 from images.home import write_whole
-from images.host_ca import VALIDITY, HostCa, keygen_command, sign_host_key
+from images.hosts.ca import VALIDITY, HostCa, keygen_command, sign_host_key
 from images.run import run
 from images.secrets.memory import memory_folder
 from images.ssh import Door, as_root
@@ -51,7 +51,7 @@ def certify(
 
     The server makes its key itself; the private half never leaves it. From then on the door trusts
     that key and no longer the throwaway. Returns the public key. May be repeated after a kill
-    anywhere. `name` is the server's, `names` are `host_ca.principals`, `validity` seconds. Raises
+    anywhere. `name` is the server's, `names` are `ca.principals`, `validity` seconds. Raises
     CommandError when the server cannot be reached, BakehouseError when it answers nonsense.
     """
     public = asked(door, name)["public"]
