@@ -6,6 +6,7 @@ from typing import Final
 
 from cloudinit.part import File, Part
 from cloudinit.template import render
+from specs.packages import PEER_ACCOUNT
 from specs.plan import ImagePlan
 
 KEYS: Final = "/etc/ssh/authorized_keys.d"
@@ -62,6 +63,7 @@ def part(plan: ImagePlan) -> Part:
 
 def _sshd(plan: ImagePlan) -> str:
     admins = [user.name for user in plan.users if user.sudo] or ["root"]
+    peer = [PEER_ACCOUNT] if plan.data.strategy == "replica" else []
     kex = _KEX + (_KEX_COMPAT if plan.ssh.kex == "compat" else ())
     return render(
         "access/sshd.conf.j2",
@@ -72,5 +74,5 @@ def _sshd(plan: ImagePlan) -> str:
         signature_algorithms=("sk-ssh-ed25519@openssh.com", "ssh-ed25519"),
         admin=admins[0],
         admins=admins,
-        allowed=sorted({*admins, *(user.name for user in plan.users)}),
+        allowed=sorted({*admins, *(user.name for user in plan.users), *peer}),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloudinit.template import render
-from specs.packages import numbers
+from specs.packages import PEER_ACCOUNT, numbers
 from specs.plan import ImagePlan
 
 
@@ -30,6 +30,7 @@ _HOMES: Final = {
     "postgres": ("/var/lib/postgresql", "/bin/bash", "PostgreSQL administrator"),
     "pgbouncer": ("/nonexistent", "/usr/sbin/nologin", "PgBouncer"),
     "caddy": ("/var/lib/caddy", "/usr/sbin/nologin", "Caddy web server"),
+    PEER_ACCOUNT: ("/nonexistent", "/bin/sh", "Other server of a pair"),
 }
 
 
@@ -42,6 +43,8 @@ def _declared(plan: ImagePlan) -> set[str]:
         names.add("caddy")
     if plan.docker:
         names.add("docker")
+    if plan.data.strategy == "replica":
+        names.add(PEER_ACCOUNT)
     return names
 
 

@@ -11,7 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from cloudinit import access, apps, borg, caddy, data, docker, firewall, postgres, secrets, system
+from cloudinit import (
+    access,
+    apps,
+    borg,
+    caddy,
+    data,
+    docker,
+    firewall,
+    postgres,
+    secrets,
+    swap,
+    system,
+)
 from cloudinit.accounts import account_numbers, accounts_script, system_accounts_script
 from cloudinit.document import Value, dump
 from cloudinit.part import File, Part
@@ -23,7 +35,7 @@ from specs.plan import ImagePlan
 
 SECTIONS: Final = (
     *(system, access, firewall, data, secrets),
-    *(postgres, docker, apps, caddy, borg),
+    *(postgres, docker, apps, caddy, borg, swap),
 )
 """In the order in which their commands run."""
 

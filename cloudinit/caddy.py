@@ -83,12 +83,15 @@ def _site(plan: ImagePlan, site: Site) -> dict[str, Any]:
         "root": quoted(plan.payload(f"static/{site.address}").target) if site.static else "",
         "upstreams": [],
         "health": "",
+        "keepalive": "1s",
     }
     for index, app in enumerate(plan.apps):
         if app.name == site.app:
             ports = layout.app_ports(index, app.replicas)
             found["upstreams"] = [f"127.0.0.1:{port}" for port in ports]
             found["health"] = quoted(app.health)
+            # A kept connection could not be held while a swap carries the app's files.
+            found["keepalive"] = "off" if app.volumes else "1s"
     return found
 
 

@@ -49,7 +49,7 @@ def server_facts(plan: ImagePlan) -> dict[str, Any]:
             for index, app in enumerate(plan.apps)
         ],
         "borg": asdict(plan.borg) if plan.borg else None,
-        "data": {"paths": list(plan.data.paths)},
+        "data": {"paths": list(plan.data.paths), "strategy": plan.data.strategy},
     }
 
 

@@ -15,6 +15,7 @@ from cloudinit.part import File, Part
 from cloudinit.template import render
 from specs import layout
 from specs.model import Postgres
+from specs.packages import PEER_ACCOUNT
 from specs.plan import ImagePlan
 
 SPARE_CONNECTIONS: Final = 20
@@ -33,7 +34,12 @@ def part(plan: ImagePlan) -> Part:
     if not postgres:
         return Part()
     etc = f"/etc/postgresql/{postgres.version}/main"
-    files = (*_postgres_files(postgres), *_pooler_files(plan, postgres), *_link_files())
+    replica = plan.data.strategy == "replica"
+    files = (
+        *_postgres_files(postgres, replica),
+        *_pooler_files(plan, postgres, replica),
+        *_link_files(),
+    )
     return Part(
         files=files,
         commands=(
@@ -50,7 +56,7 @@ def part(plan: ImagePlan) -> Part:
     )
 
 
-def _postgres_files(postgres: Postgres) -> tuple[File, ...]:
+def _postgres_files(postgres: Postgres, replica: bool) -> tuple[File, ...]:
     version = postgres.version
     etc = f"/etc/postgresql/{version}/main"
     values: dict[str, object] = {
@@ -62,6 +68,7 @@ def _postgres_files(postgres: Postgres) -> tuple[File, ...]:
         "owners": sorted({database.owner for database in postgres.databases}),
         "settings": [(name, quoted(value)) for name, value in sorted(postgres.settings.items())],
         "max_connections": max_connections(postgres),
+        "peer": PEER_ACCOUNT if replica else "",
     }
 
     def text(template: str) -> str:
@@ -82,7 +89,7 @@ def _postgres_files(postgres: Postgres) -> tuple[File, ...]:
     )
 
 
-def _pooler_files(plan: ImagePlan, postgres: Postgres) -> tuple[File, ...]:
+def _pooler_files(plan: ImagePlan, postgres: Postgres, replica: bool) -> tuple[File, ...]:
     values: dict[str, object] = {
         "address": layout.POOLER_ADDRESS,
         "port": layout.POOLER_PORT,
@@ -90,6 +97,8 @@ def _pooler_files(plan: ImagePlan, postgres: Postgres) -> tuple[File, ...]:
         "hardening": hardening(),
         "databases": postgres.databases,
         "sources": pooler_sources(plan),
+        "guarded": replica,
+        "targets": layout.POOLER_TARGETS,
         **pooling(postgres),
     }
 

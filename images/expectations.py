@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from cloudinit import swap
 from cloudinit.accounts import account_numbers, accounts
 from cloudinit.facts import image_tag
 from cloudinit.firewall import open_ports
@@ -81,6 +82,10 @@ def units(image: ImagePlan) -> list[str]:
             "bakehouse-databases.service",
             "pgbouncer.service",
         ]
+    if image.data.strategy == "replica":
+        found.append("bakehouse-guard.service")
+    if swap.holds(image):
+        found += ["bakehouse-hold.service", "bakehouse-hold.socket"]
     if image.docker:
         found += ["containerd.service", "docker.service"]
     if image.apps:

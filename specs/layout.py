@@ -43,6 +43,8 @@ POOLER_ADDRESS: Final = "10.88.88.1"
 
 POOLER_LINK: Final = "bakehouse0"
 POOLER_PORT: Final = 6432
+POOLER_TARGETS: Final = f"{RUN}/pooler/databases.ini"
+"""Where the pooler finds each database: in Postgres here, or after a swap at the peer."""
 
 TUNNEL_PORT: Final = 4789
 """UDP, between the two servers of a pair while the floating IP moves (VXLAN, RFC 7348)."""
@@ -51,6 +53,12 @@ APP_PORT_BASE: Final = 20_000
 """Replica `r` (from 0) of the app with index `i` listens on 127.0.0.1 at base + 20 i + r."""
 
 MAX_REPLICAS: Final = 20
+
+PEER_PORTS: Final = 10_000
+"""So far above a replica's port is the one that leads to the peer's same replica."""
+
+HOLD_PORT: Final = 19_999
+"""On loopback: where requests to apps with files wait while a swap carries the files."""
 
 
 def app_ports(index: int, replicas: int) -> list[int]:

@@ -45,6 +45,7 @@ POSTGRES: Final = ("postgresql-17", "pgbouncer")
 DOCKER: Final = ("docker.io", "docker-cli", "docker-compose", "iptables")
 CADDY: Final = ("caddy",)
 BORG: Final = ("borgbackup", "openssh-client")
+REPLICA: Final = ("openssh-client",)
 
 TOOLS: Final = (
     "coreutils",
@@ -66,6 +67,7 @@ ACCOUNTS: Final[Mapping[str, int]] = {
     "pgbouncer": 541,
     "caddy": 542,
     "docker": 543,
+    "bakehouse-peer": 544,
 }
 """System accounts that own data, with fixed numbers: data outlives images.
 
@@ -74,6 +76,9 @@ systemd-sysusers down from 999, so the middle stays free. They must stay below 1
 logind's `RemoveIPC` takes the shared memory of any other account when its last session ends, which
 kills a Postgres (PostgreSQL documentation, "Managing Kernel Resources", systemd RemoveIPC).
 """
+
+PEER_ACCOUNT: Final = "bakehouse-peer"
+"""How the other server of a pair gets in."""
 
 FIRST_PERSON: Final = 1000
 """The number of the spec's first user; Debian's `FIRST_UID`."""
@@ -94,6 +99,8 @@ def layers(spec: Spec | ImagePlan) -> dict[str, tuple[str, ...]]:
         services.update(CADDY)
     if spec.borg:
         services.update(BORG)
+    if spec.data.strategy == "replica":
+        services.update(REPLICA)
     spoken = () if spec.system.locale == "C.UTF-8" else ("locales",)
     wanted = {
         "core": ("apt",),

@@ -124,8 +124,9 @@ def postmaster() -> int:
     path = state.cluster_folder(version()) / "postmaster.pid"
     try:
         pid = int(path.read_text().splitlines()[0])
+        os.kill(pid, 0)
         command = Path(f"/proc/{pid}/comm").read_text().strip()
-    except (OSError, ValueError, IndexError):
+    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
         return 0
     return pid if command == "postgres" else 0
 

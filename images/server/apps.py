@@ -190,7 +190,7 @@ def show_log(container: str) -> None:
 
 def may_work() -> bool:
     """Workers run on a primary or a throwaway; those of a standby run on its primary."""
-    role = state.boot()["role"]
+    role = state.role()
     return role == "throwaway" or state.is_primary(state.server(), role)
 
 

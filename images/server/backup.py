@@ -60,7 +60,7 @@ def main() -> None:
     borg = dict(facts["borg"], repository=chosen or facts["borg"]["repository"])
     monitor = "" if chosen else borg["ping"]
     try:
-        if not chosen and not state.is_primary(facts, state.boot()["role"]):
+        if not chosen and not state.is_primary(facts, state.role()):
             print("nothing to do: another server holds the data")
             return
         with lock():

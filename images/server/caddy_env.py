@@ -19,11 +19,19 @@ def environment(role: str, generation: int) -> str:
     return f"BAKEHOUSE_CADDY_GLOBAL={ours}\nBAKEHOUSE_GENERATION={generation}\n"
 
 
+def role() -> str:
+    """The role in Caddy's eyes: one that handed over still answers for its sites, by the same
+    certificates, until the address has moved and clients are gone."""
+    recorded = state.recorded()
+    if not recorded:
+        return str(state.boot()["role"])
+    return "standby" if recorded in ("standby", "claimed", "gave-up") else "primary"
+
+
 def main() -> None:
-    """Write what boot.json says."""
-    boot = state.boot()
+    """Write what this server is."""
     temporary = OUT.with_suffix(".new")
-    temporary.write_text(environment(boot["role"], boot["generation"]))
+    temporary.write_text(environment(role(), state.boot()["generation"]))
     temporary.rename(OUT)
 
 

@@ -26,17 +26,16 @@ MIB: Final = 1024 * 1024
 def main() -> None:
     """Obey the role: keep what is there, make a cluster, or wait for one."""
     version = int(state.server()["postgres"]["version"])
-    boot = state.boot()
     owner = pwd.getpwnam("postgres")
     state.write(TUNING, tuning(memory()), mode=0o644)
     home = state.cluster_folder(version)
     if exists(home, version, owner.pw_uid):
         remember()
         return
-    if boot["role"] == "standby":
+    if state.role() == "standby":
         print(f"no cluster in {home} yet: a standby gets its data from its primary")
         return
-    refuse_unless_first(home, bool(boot["may_init"]))
+    refuse_unless_first(home, bool(state.boot()["may_init"]))
     make(home, version, owner)
     remember()
     print(f"made an empty cluster in {home}")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from . import state
+from . import pooling, state
 
 PASSWORDS: Final = state.STATE / "databases.json"
 POOLER: Final = state.RUN / "pooler"
@@ -44,15 +44,22 @@ def main() -> None:
     postgres = facts["postgres"]
     version = int(postgres["version"])
     logins = known_logins()
-    writable = state.accepts_writes(version, state.boot()["role"])
+    writable = may_write() and state.accepts_writes(version, state.role())
     if writable:
         logins = with_missing(logins, (database["owner"] for database in postgres["databases"]))
         state.folder(state.STATE, 0o700)
         state.write(PASSWORDS, dump(logins))
     publish(facts["apps"], postgres["databases"], logins)
+    pooling.write(pooling.wanted())
     reload_pooler()
     if writable:
-        state.psql(version, script(postgres["databases"]))
+        replica = facts["data"]["strategy"] == "replica"
+        state.psql(version, script(postgres["databases"]) + (REPLICATOR_SQL if replica else ""))
+
+
+def may_write() -> bool:
+    """Whether Postgres here may be asked at all: one that waits for its peer's word is down."""
+    return state.recorded() in ("", "serving", "restored", "claimed")
 
 
 def known_logins() -> dict[str, Login]:
@@ -162,6 +169,14 @@ EXTENSION_SQL: Final = r"""
 SELECT 'SET search_path TO public', format('CREATE EXTENSION %I CASCADE', :'extension'),
   'RESET search_path'
 WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = :'extension') \gexec
+"""
+
+
+REPLICATOR_SQL: Final = """
+SELECT 'CREATE ROLE replicator'
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'replicator') \\gexec
+ALTER ROLE replicator LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS
+  PASSWORD NULL;
 """
 
 

@@ -152,7 +152,7 @@ def card() -> dict[str, Any]:
 
 
 def ssh_config(address: str, port: int) -> str:
-    """How to reach the peer: by these keys only, without a question, and soon sure if it is gone."""
+    """How to reach the peer: by these keys only, without a question, soon sure when it is gone."""
     return f"""Host {ALIAS}
   HostName {address}
   Port {port}
@@ -183,16 +183,19 @@ def ssh(*options: str) -> list[str]:
 
 def tunnel() -> None:
     """Become the `ssh` that holds the tunnel; it ends when the connection does."""
-    words = tunnel_command(card(), own_ports())
+    given = Path(os.environ["CREDENTIALS_DIRECTORY"])
+    words = tunnel_command(state.read_json(given / "peer.json"), own_ports(), given)
     (SOCKETS / ".s.PGSQL.5432").unlink(missing_ok=True)
     os.execvp(words[0], words)  # noqa: S606
 
 
-def tunnel_command(peer: Mapping[str, Any], own: Mapping[str, Sequence[int]]) -> list[str]:
+def tunnel_command(
+    peer: Mapping[str, Any], own: Mapping[str, Sequence[int]], given: Path
+) -> list[str]:
     """The peer's Postgres and the replicas of every app that both servers have.
 
     A replica that the peer lacks leads to another one of the same app. 0117 leaves the socket to
-    its owner and its group, pgbouncer.
+    its owner and its group, pgbouncer. `given` has the files that root lends to the account.
     """
     forwards = [f"{SOCKETS}/.s.PGSQL.5432:{state.SOCKETS}/.s.PGSQL.5432"]
     for name, ports in own.items():
@@ -207,7 +210,9 @@ def tunnel_command(peer: Mapping[str, Any], own: Mapping[str, Sequence[int]]) ->
         "-oStreamLocalBindMask=0117",
         "-oStreamLocalBindUnlink=yes",
     ]
-    return ssh("-N", *options, *(f"-L{forward}" for forward in forwards))
+    files = [f"-oIdentityFile={given}/key", f"-oUserKnownHostsFile={given}/known_hosts"]
+    config = ["ssh", "-F", str(given / "ssh_config"), "-N", *files]
+    return [*config, *options, *(f"-L{forward}" for forward in forwards), ALIAS]
 
 
 def ask(question: Mapping[str, Any], patience: float = 8) -> dict[str, Any]:
