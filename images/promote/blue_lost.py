@@ -93,7 +93,7 @@ def take_over(goal: Goal, world: World, lease: Lease, log: Journal, progress: Pr
         raise BakehouseError(
             f"{goal.blue} or its standby is no longer at the provider", "`invoke status`"
         )
-    run = Run(goal.job, lease, log, progress, dead.contact, heir, fresh=False)
+    run = Run(goal.job, lease, log, progress, dead.contact, {}, heir, fresh=False)
     with progress.stage(f"{dead.name} off"):
         lease.check()
         run.site.provider.power_off(dead.contact.server.id)

@@ -6,6 +6,7 @@ Lost labels look like a first deployment, so everything that could hold data is 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from images.progress import Progress
@@ -17,7 +18,6 @@ from images.promote.lease import Lease, LostLeaseError
 from images.promote.reach import Contact
 from images.promote.runs import Outcome, leased, refuse_unfinished
 from images.secrets.deliver import deliver
-from images.secrets.gather import gather
 from specs.errors import BakehouseError
 
 SETTLE: Final = 180.0
@@ -38,8 +38,9 @@ def promote_first(wanted: Job, progress: Progress) -> Outcome:
             f"{site.name} may have data already: {'; '.join(found)}",
             "`invoke promote` swaps what serves; to begin anew, delete by hand what is named here",
         )
+    secrets = wanted.secrets()
     with leased(site, Goal(wanted, "", fresh=True).labels()) as (lease, log):
-        return deploy(wanted, lease, log, progress)
+        return deploy(wanted, secrets, lease, log, progress)
 
 
 def traces(site: Site) -> list[str]:
@@ -53,7 +54,9 @@ def traces(site: Site) -> list[str]:
     ]
 
 
-def deploy(wanted: Job, lease: Lease, log: Journal, progress: Progress) -> Outcome:
+def deploy(
+    wanted: Job, secrets: Mapping[str, str], lease: Lease, log: Journal, progress: Progress
+) -> Outcome:
     """Server, secrets, health, then the IP. A server that fails before it got the IP is deleted."""
     site, provider, began = wanted.site, wanted.site.provider, time.monotonic()
     log.write(lease.epoch, "began", said=f"first deployment, generation {wanted.generation}")
@@ -63,7 +66,7 @@ def deploy(wanted: Job, lease: Lease, log: Journal, progress: Progress) -> Outco
         server = old or provider.create_server(wanted.order(lease.epoch, "primary", may_init=True))
         contact = site.contact(server)
     try:
-        prepare(wanted, contact, progress)
+        prepare(wanted, contact, secrets, progress)
     except LostLeaseError:
         raise
     except BakehouseError as error:
@@ -83,7 +86,7 @@ def deploy(wanted: Job, lease: Lease, log: Journal, progress: Progress) -> Outco
     return Outcome(wanted.generation, server.name, None, seconds=time.monotonic() - began)
 
 
-def prepare(wanted: Job, contact: Contact, progress: Progress) -> None:
+def prepare(wanted: Job, contact: Contact, secrets: Mapping[str, str], progress: Progress) -> None:
     """The server runs with its secrets, and no backup of an earlier one exists.
 
     Raises BakehouseError when not.
@@ -91,7 +94,7 @@ def prepare(wanted: Job, contact: Contact, progress: Progress) -> None:
     with progress.stage("first boot"):
         pair.wait_for(contact)
     with progress.stage("secrets"):
-        deliver(contact.door, gather(wanted.site.spec, wanted.site.spec_file))
+        deliver(contact.door, secrets)
     if wanted.plan.image.borg is not None:
         with progress.stage("backups of earlier servers"):
             refuse_backups(contact, progress)

@@ -12,7 +12,6 @@ from images.promote.reach import Contact, UnreachableError
 from images.promote.runs import Run
 from images.providers.base import GENERATION, IMAGE
 from images.secrets.deliver import deliver
-from images.secrets.gather import gather
 from specs.errors import BakehouseError
 
 PREPARE: Final = 6 * 3600.0
@@ -46,7 +45,7 @@ def make(run: Run) -> None:
         run.record("note", said=f"made {server.name}")
     pair.wait_for(run.green)
     run.progress.say("secrets")
-    equip(run.green, run)
+    deliver(run.green.door, run.secrets)
     run.progress.say("keys")
     pair.introduce(run.blue, run.green, run.site.spec.ssh.port)
     run.progress.say("copying the database and files")
@@ -56,11 +55,6 @@ def make(run: Run) -> None:
         raise BakehouseError(
             "; ".join(different), "its indexes would be wrong; see docs/promote.md"
         )
-
-
-def equip(contact: Contact, run: Run) -> None:
-    """Secrets into the server's memory."""
-    deliver(contact.door, gather(run.site.spec, run.site.spec_file))
 
 
 def order(run: Run) -> dict[str, Any]:

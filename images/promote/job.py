@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from images.home import Home
 from images.promote.reach import Contact
 from images.providers.base import EPOCH, GENERATION, IMAGE, ROLE, SPEC, Order, Provider, Server
 from images.providers.keys import operator_key
+from images.secrets.gather import gather
 from images.ssh import Door
 from specs.errors import BakehouseError, UsageError
 from specs.model import Spec, Strategy
@@ -96,6 +97,13 @@ class Job:
             labels=self.labels(epoch, STANDBY if role == "standby" else ACTIVE),
             disk=DISK,
         )
+
+    def secrets(self) -> Mapping[str, str]:
+        """Every secret that the image's server needs, by name; asked for before anything begins.
+
+        Raises as `images.secrets.gather`.
+        """
+        return gather(self.site.spec, self.site.spec_file, self.plan.image)
 
     def labels(self, epoch: int, role: str) -> dict[str, str]:
         """The labels of a server that runs the image."""

@@ -6,6 +6,7 @@ that may ask the provider can go on with it (`resume`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -44,8 +45,9 @@ def promote(wanted: Job, progress: Progress, until: int = LAST) -> Outcome:
         return Outcome(blue.generation, blue.name, None, notes=("it serves already",))
     standing = green.find(world, wanted.image.id, blue.name, resumed=False)
     goal = Goal(wanted, blue.name, fresh=standing is None)
+    secrets = wanted.secrets()
     with leased(wanted.site, goal.labels()) as (lease, log):
-        return swap(begin(goal, world, lease, log, progress), until)
+        return swap(begin(goal, world, lease, log, progress, secrets=secrets), until)
 
 
 def resume(site: Site, progress: Progress) -> Outcome | None:
@@ -54,12 +56,13 @@ def resume(site: Site, progress: Progress) -> Outcome | None:
     if claim is None:
         return None
     goal = read_goal(site, claim)
+    secrets = goal.job.secrets()
     with leased(site, goal.labels()) as (lease, log):
         if goal.job.verb == "first":
-            return first.deploy(goal.job, lease, log, progress)
+            return first.deploy(goal.job, secrets, lease, log, progress)
         if goal.job.verb == "blue-lost":
             return blue_lost.take_over(goal, look(site), lease, log, progress)
-        run = begin(goal, look(site), lease, log, progress, resumed=True)
+        run = begin(goal, look(site), lease, log, progress, secrets=secrets, resumed=True)
         try:
             watching.catch_up(run, claim.number)
         except RestoredError as error:
@@ -74,6 +77,7 @@ def begin(
     log: Journal,
     progress: Progress,
     *,
+    secrets: Mapping[str, str],
     resumed: bool = False,
 ) -> Run:
     """The run's first state, from what is. Raises BakehouseError when blue is gone."""
@@ -84,7 +88,7 @@ def begin(
             f"{goal.blue}, which served when the run began, is no longer at the provider",
             "`invoke status` shows what is; `invoke promote --blue-lost` goes on without it",
         )
-    run = Run(wanted, lease, log, progress, blue.contact, fresh=goal.fresh)
+    run = Run(wanted, lease, log, progress, blue.contact, secrets, fresh=goal.fresh)
     run.green = green.find(world, wanted.image.id, goal.blue, resumed)
     what = f"{wanted.verb} to generation {wanted.generation}"
     run.record("resumed" if resumed else "began", said=what, blue=goal.blue)
@@ -159,7 +163,7 @@ def back(run: Run, error: UnhealthyError) -> Outcome:
     goal = Goal(wanted, run.there().name, fresh=False)
     run.lease.release()
     with leased(run.site, goal.labels()) as (lease, log):
-        again = begin(goal, look(run.site), lease, log, run.progress)
+        again = begin(goal, look(run.site), lease, log, run.progress, secrets=wanted.secrets())
         again.go_back = False
         ended = swap(again)
     notes = (*run.notes, *ended.notes)

@@ -56,7 +56,7 @@ class Run:
     """One run under its lease. `blue` serves when it begins, `green` shall serve in the end.
 
     `fresh` says that green is made for it. `seconds` has the time of each step that green's unit
-    did, `pause` the write pause in seconds.
+    did, `pause` the write pause in seconds. `secrets` are values by name.
     """
 
     job: Job
@@ -64,6 +64,7 @@ class Run:
     journal: Journal
     progress: Progress
     blue: Contact
+    secrets: Mapping[str, str] = field(repr=False)
     green: Contact | None = None
     fresh: bool = True
     swapped: bool = False

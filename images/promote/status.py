@@ -137,6 +137,6 @@ def _looking(wanted: Job, world: World, blue: Seen, progress: Progress) -> Run:
         world.claim.number + 1 if world.claim else 1, "", time.time() + TERM, True, goal.labels()
     )
     lease = Lease(world.site.provider, world.site.name, claim)
-    run = Run(wanted, lease, journal(world.site.home, world.site.name), progress, blue.contact)
+    run = Run(wanted, lease, journal(world.site.home, world.site.name), progress, blue.contact, {})
     run.green = green.find(world, wanted.image.id, blue.name, resumed=False)
     return run
