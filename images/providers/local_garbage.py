@@ -53,7 +53,7 @@ def all_of(cloud: Cloud) -> list[Garbage]:
     if local_network.exists(cloud):
         found.append(Garbage(f"network {cloud.name}", 0, partial(_remove_network, cloud)))
     if cloud.root.exists():
-        found.append(Garbage(f"files of {cloud.root}", 0, partial(shutil.rmtree, cloud.root)))
+        found.append(Garbage(f"files of {cloud.root}", 0, partial(_remove, cloud.root)))
     return found
 
 

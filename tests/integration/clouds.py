@@ -1,0 +1,92 @@
+"""A provider with two servers, for tests: what the contract suite and the local one share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cloudinit.boot import boot
+from images import ssh
+from images.home import Home
+from images.providers.base import ROLE, SPEC, FloatingIp, Order, Provider, Server
+from images.providers.choose import provider
+from images.providers.keys import operator_key
+from images.run import Result, run
+from specs.plan import ServerPlan
+
+NAME = "hobby"
+PATIENCE = 90.0
+
+
+@dataclass(slots=True)
+class Yard:
+    """A provider, an image there, and the plan of its servers; `ip` is the spec's floating IP."""
+
+    provider: Provider
+    home: Home
+    image: str
+    plan: ServerPlan
+    ip: FloatingIp
+    doors: dict[str, ssh.Door] = field(default_factory=dict)
+
+    def order(self, name: str, labels: Mapping[str, str] | None = None) -> Order:
+        """An order of a server without a database of its own."""
+        key = operator_key(self.home).public
+        addresses = tuple(filter(None, (self.ip.v4, self.ip.v6)))
+        plan = replace(self.plan, role="standby", operator_keys=(key,), floating_ips=addresses)
+        labels = {SPEC: NAME, ROLE: "standby"} if labels is None else labels
+        return Order(name, self.image, boot(plan), labels)
+
+    def look(self, server: Server) -> Server:
+        """The server as it is now."""
+        found = {one.id: one for one in self.provider.servers(NAME)}
+        return found[server.id]
+
+    def enter(self, server: Server) -> ssh.Door:
+        """The way in, once SSH lets us in: the server may have been switched on just now."""
+        folder = self.home.root / f"door-{server.id}"
+        if server.id in self.doors:
+            ssh.close(self.doors[server.id])
+        door = self.provider.door(server, folder, self.plan.admin, 22)
+        deadline = time.monotonic() + PATIENCE
+        while ssh.attempt(door, "true", timeout=30).code:
+            assert time.monotonic() < deadline, f"{server.name} does not let us in"
+            time.sleep(0.2)
+        self.doors[server.id] = door
+        return door
+
+    def on(self, server: Server, line: str, check: bool = True) -> Result:
+        """Run a shell line on a server as root, by the door that `enter` found."""
+        return ssh.as_root(self.doors[server.id], line, timeout=60, check=check)
+
+    def outside(self, *argv: str, check: bool = True) -> Result:
+        """Run a command where users are."""
+        return run(self.provider.outside(argv), timeout=60, check=check)
+
+    def answering(self, address: str) -> str:
+        """The host key of whoever answers there; "" when nobody does."""
+        words = ["ssh-keyscan", "-T", "3", "-t", "ed25519", address]
+        found = self.outside(*words, check=False).stdout.split()
+        return found[-1] if found else ""
+
+    def identity(self, server: Server) -> str:
+        """The host key of a server, as its door knows it."""
+        return self.doors[server.id].config.with_name("known_hosts").read_text().split()[-1]
+
+
+@contextmanager
+def yard(name: str, root: Path, raw: Path, plan: ServerPlan) -> Iterator[Yard]:
+    """A provider with an empty home of its own; its servers are gone in the end."""
+    home = Home(root)
+    there = provider(name, home)
+    found = Yard(there, home, there.image(raw, "test-image"), plan, there.floating_ip(NAME))
+    try:
+        yield found
+    finally:
+        for server in there.servers(NAME):
+            there.delete_server(server.id)
+        for volume in there.volumes(NAME):
+            there.delete_volume(volume.name)
