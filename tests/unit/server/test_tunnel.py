@@ -1,4 +1,4 @@
-"""What the tunnel between two servers is made of; `tests/integration/test_tunnel.py` sends packets."""
+"""What the tunnel between two servers is made of; the integration test sends packets through it."""
 
 from ipaddress import ip_address
 

@@ -1,0 +1,1 @@
+"""Users of the guestbook: what they ask, what they were told, and whether it was true."""
