@@ -258,6 +258,31 @@ def bench(_: Context, runs: int = 3, store: str = "", json: bool = False) -> Non
     emit(json, [row.as_data() for row in rows], text)
 
 
+@verb(
+    "store",
+    "json",
+    promotes="how many promotes and rollbacks, in turn (default: 10)",
+    rate="requests a second of the users (default: 100)",
+    database_size="how large the database is before the first, as in 200M (default: 1G)",
+)
+def bench_promote(
+    _: Context,
+    promotes: int = 10,
+    rate: int = 100,
+    database_size: str = "1G",
+    store: str = "",
+    json: bool = False,
+) -> None:
+    """Promote and roll back under load on this machine, and write docs/benchmarks-promote.md."""
+    from images.home import find_home
+    from images.progress import Progress
+    from tests.benchmarks import promote as benchmark
+
+    figures = benchmark.bench(find_home(store), Progress(), promotes, rate, database_size)
+    emit(json, figures.as_data(), figures.table())
+    sys.exit(0 if figures.good else 1)
+
+
 @verb("spec", "store", port="the loopback port to listen on (default: 8080; 0: any)")
 def open(_: Context, port: int = 8080, spec: str = SPEC, store: str = "") -> None:
     """Lead a loopback port to the floating IP of the local cloud, for a browser; ends by Ctrl-C."""
