@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -54,4 +55,5 @@ def test_a_run_that_broke_off_says_so() -> None:
 
 @pytest.mark.parametrize("name", ["failed", "cut", "lost", "doubled", "altered"])
 def test_one_of_anything_is_not_good(name: str) -> None:
-    assert not replace(FIGURES, **{name: 1}).good
+    one: dict[str, Any] = {name: 1}
+    assert not replace(FIGURES, **one).good
