@@ -78,7 +78,10 @@ def seal(text: str) -> str:
     provider moves it.
     """
     command = ["systemd-creds", "encrypt", "--with-key=host", f"--name={NAME}", "-", "-"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise state.ProgramError(f"cannot seal the secrets: {error}") from error
     if done.returncode != 0:
         raise state.ProgramError(f"cannot seal the secrets: {done.stderr.strip()}")
     return done.stdout

@@ -46,6 +46,15 @@ def test_each_replica_is_a_service_with_its_own_port() -> None:
     }
 
 
+def test_compose_knows_an_apps_name_and_none_of_its_secrets() -> None:
+    app = replace(BUILT, secret_environment={"KEY": "stripe-key"}, environment={"A": "b"})
+    service = project(app)["services"]["shop-1"]
+    assert service["runtime"] == "bakehouse"
+    assert service["environment"] == {"A": "b", "BAKEHOUSE_APP": "shop"}
+    assert "stripe-key" not in json.dumps(service)
+    assert "runtime" not in project(BUILT)["services"]["shop-1"]
+
+
 def test_docker_neither_pulls_nor_restarts() -> None:
     service = project(BUILT)["services"]["shop-1"]
     assert service["pull_policy"] == "never"

@@ -67,3 +67,15 @@ def test_nothing_is_installed_run_or_logged_in(server: ServerPlan) -> None:
         "resize_rootfs",
         "write_files",
     }
+
+
+def test_a_throwaway_host_key_is_for_root_alone(server: ServerPlan) -> None:
+    text = "-----BEGIN THROWAWAY\n-----END\n"
+    written = load(boot(replace(server, first_key=text)))["write_files"][-1]
+    assert written == {
+        "path": "/run/bakehouse/first_host_key",
+        "owner": "root:root",
+        "permissions": "0600",
+        "content": text,
+    }
+    assert "/run/bakehouse/first_host_key" not in files(server)
