@@ -8,7 +8,7 @@ from typing import Final
 
 from images.promote import moving, outside
 from images.promote.job import STANDBY
-from images.promote.observe import SPARE, look
+from images.promote.observe import REUSABLE, look
 from images.promote.runs import Run
 from specs.errors import BakehouseError
 
@@ -100,7 +100,7 @@ def retire(run: Run) -> None:
     data that may be nowhere else, is not touched."""
     keep = {run.there().name, run.blue.name}
     for seen in look(run.site).servers:
-        idle = seen.state in SPARE or seen.state in ("gave-up", "fenced", "")
+        idle = seen.state in REUSABLE or seen.state in ("gave-up", "")
         if seen.name in keep or seen.label != STANDBY or not idle:
             continue
         run.lease.check()

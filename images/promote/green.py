@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from images.promote import pair, preflight
 from images.promote.job import GIVEN_UP, labels
-from images.promote.observe import SPARE, World
+from images.promote.observe import REUSABLE, World
 from images.promote.reach import Contact, UnreachableError
 from images.promote.runs import Run
 from images.providers.base import GENERATION, IMAGE
@@ -29,7 +29,7 @@ def find(world: World, image: str, blue: str, resumed: bool) -> Contact | None:
         if seen.image == image
         and seen.name != blue
         and seen.label != GIVEN_UP
-        and (seen.state in SPARE or (resumed and seen.contact.server.status != "off"))
+        and (seen.state in REUSABLE or (resumed and seen.contact.server.status != "off"))
     ]
     newest = max(fit, key=lambda seen: (seen.epoch, seen.name), default=None)
     return newest.contact if newest else None

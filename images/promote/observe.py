@@ -23,6 +23,9 @@ PRIMARY: Final = frozenset({"serving", "restored"})
 SPARE: Final = frozenset({"standby", "following"})
 """States in which a server may be asked to take over."""
 
+REUSABLE: Final = SPARE | {"fenced"}
+"""States in which a server may be made one again: it serves nobody, and will not by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

@@ -19,12 +19,15 @@ from images.promote.journal import Journal
 from images.promote.lease import Lease, LostLeaseError
 from images.promote.observe import World, look
 from images.promote.runs import Outcome, Run, leased, refuse_unfinished, unfinished
+from images.promote.stateless import STEPS as STATELESS
 from images.promote.steps import STEPS, STOPS, Step
 from images.promote.watching import RestoredError
 from images.providers.base import GENERATION
 from specs.errors import BakehouseError, UsageError
 
 LAST: Final = STEPS[-1].number
+TABLES: Final[Mapping[str, tuple[Step, ...]]] = {"replica": STEPS, "none": STATELESS}
+"""The steps by strategy."""
 
 
 def promote(wanted: Job, progress: Progress, until: int = LAST) -> Outcome:
@@ -38,6 +41,8 @@ def promote(wanted: Job, progress: Progress, until: int = LAST) -> Outcome:
             f"--until {until}: there is no stop after this step",
             f"stop after one of {', '.join(map(str, STOPS))}",
         )
+    if wanted.strategy not in TABLES:
+        raise UsageError(f"strategy {wanted.strategy}: promote cannot do it yet", "use replica")
     refuse_unfinished(wanted.site)
     world = look(wanted.site)
     blue = world.active()
@@ -97,9 +102,10 @@ def begin(
 
 def swap(run: Run, until: int = LAST) -> Outcome:
     """All steps, or one of the ways in which they end early."""
-    step = STEPS[0]
+    table = TABLES[run.job.strategy]
+    step = table[0]
     try:
-        for step in STEPS:
+        for step in table:
             take(run, step)
             if step.number == until < LAST:
                 run.note(f"stopped after step {until}, as asked; `--resume` goes on")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from images.progress import Progress
 from images.promote.job import STANDBY, Job, Site, job
-from images.promote.observe import SPARE, World, look
+from images.promote.observe import REUSABLE, World, look
 from images.promote.promote import promote
 from images.promote.runs import Outcome, refuse_unfinished
 from specs.errors import BakehouseError, UsageError
@@ -27,7 +27,7 @@ def target(world: World, to: int) -> Job:
         raise UsageError(f"generation {to} serves already", "`invoke status` shows the others")
     if to:
         return job(world.site, "rollback", generation=to)
-    spare = [s for s in world.servers if s.label == STANDBY and s.state in SPARE]
+    spare = [s for s in world.servers if s.label == STANDBY and s.state in REUSABLE]
     if not spare:
         raise BakehouseError(
             f"no earlier server of {world.site.name} follows {active.name}",

@@ -67,6 +67,7 @@ class Run:
     secrets: Mapping[str, str] = field(repr=False)
     green: Contact | None = None
     fresh: bool = True
+    ready: bool = False
     swapped: bool = False
     confirmed: bool = False
     go_back: bool = True

@@ -60,9 +60,10 @@ def preflight_probe(run: Run) -> Probe:
     if run.swapped:
         return Probe(True, "green serves already")
     site, plan = run.site, run.job.plan.image
-    found = preflight.reasons(
-        site.spec, plan, run.blue.hand("hello"), plan_of(site, run.blue.server), DISK
-    )
+    facts = run.blue.hand("hello")
+    if facts["postgres"] and run.green is not None:  # its pooler leads to blue; step 2 ends that
+        facts["postgres"]["past_pooler"] = []
+    found = preflight.reasons(site.spec, plan, facts, plan_of(site, run.blue.server), DISK)
     return Probe(not found, "; ".join(found) or "nothing speaks against it")
 
 
