@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from images.promote import ending, moving, pair
+from images.promote import pair
 from images.promote.first import settle
 from images.promote.observe import PRIMARY
 from images.promote.runs import Run
+from images.promote.steps import STEPS as REPLICA
 from images.promote.steps import Probe, Step, lease_probe, nothing, preflight_probe, refuse
 from images.secrets.deliver import deliver
 from specs.errors import BakehouseError
@@ -77,17 +78,5 @@ STEPS: Final = (
     Step(2, "green is up", up_probe, make, "drop"),
     Step(4, "blue's workers stopped", retired_probe, retire, "forward"),
     Step(9, "green's workers started", serving_probe, serve, "forward"),
-    Step(
-        12, "floating IP at green", lambda run: Probe(*moving.at_green(run)), moving.move, "forward"
-    ),
-    Step(
-        13, "drained and healthy", lambda run: Probe(*ending.healthy(run)), ending.confirm, "back"
-    ),
-    Step(
-        14,
-        "backup, retirement, lease",
-        lambda run: Probe(*ending.ended(run)),
-        ending.end,
-        "forward",
-    ),
+    *REPLICA[-3:],
 )
