@@ -41,6 +41,10 @@ class Swap:
     evidence: dict[str, Any] | str = ""
     """The answer to `fence` that this process got, or a person's word."""
     files: Pass | None = None
+    late: bool = True
+    """Whether requests may have run on blue that began before the hold; known by who held."""
+    known: frozenset[str] = frozenset()
+    """If so: what was carried in the pause."""
     database: wire.Wire | None = None
     deadline: float = 0.0
     """When blue's guard goes back to work, on green's monotonic clock; never later than it does."""
@@ -154,8 +158,9 @@ def hold(swap: Swap) -> Facts:
     """New requests to apps with files wait; running ones end, or go on and are carried later."""
     swap.line.ask("hold")
     end = time.monotonic() + RUNNING_ENDS
-    while swap.line.ask("running")["running"] and time.monotonic() < end:
+    while (running := swap.line.ask("running")["running"]) and time.monotonic() < end:
         time.sleep(0.01)
+    swap.late = bool(running)
     swap.files = Pass(sync.folders(swap.server))
     return replace(swap.facts, held=True)
 
@@ -190,6 +195,8 @@ def carry_files(swap: Swap) -> Facts:
         swap.files = Pass(sync.folders(swap.server))
     last, swap.files = swap.files, None
     last.finish(max(aged(swap).left - MARGIN / 2, 1.0))
+    if swap.late:
+        swap.known = sync.listing(sync.folders(swap.server))
     return replace(swap.facts, files=True)
 
 

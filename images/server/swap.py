@@ -191,14 +191,19 @@ def give_back(swap: Swap, why: str) -> End:
 
 
 def late_files(swap: Swap) -> None:
-    """Carry what uploads still write on blue that ran at the hold, then end blue's apps."""
-    end = time.monotonic() + LATE
-    while swap.line.ask("running")["running"] and time.monotonic() < end:
-        sync.run(sync.folders(swap.server), "late")
-        time.sleep(1)
-    sync.run(sync.folders(swap.server), "late")
+    """Carry what requests still write on blue that ran at the hold, then end blue's apps.
+
+    What was deleted here since is not carried again, unless the unit was killed in between.
+    """
+    paths, end = sync.folders(swap.server), time.monotonic() + LATE
+    running, passes = swap.late, 0
+    while running and time.monotonic() < end:
+        running = bool(swap.line.ask("running")["running"])  # a last pass after the last request
+        sync.run(paths, "late", swap.known)
+        passes += 1
+        time.sleep(1 if running else 0)
     swap.line.ask("stop_apps", limit=120)
-    swap.journal.write("11 late files", "done")
+    swap.journal.write("11 late files", "done", passes=passes)
 
 
 def run() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -43,8 +43,8 @@ def shell(socket: Path) -> str:
     return f"ssh -F {CONFIG} {share} -oControlPath={socket}"
 
 
-def command(folder: str, kind: Kind, socket: Path) -> list[str]:
-    """One pass over one folder.
+def command(folder: str, kind: Kind, socket: Path, without: Iterable[str] = ()) -> list[str]:
+    """One pass over one folder, but for the paths `without`.
 
     `mirror` makes it the same here, `late` only adds and never takes a newer file's place, `dry`
     only counts.
@@ -54,7 +54,24 @@ def command(folder: str, kind: Kind, socket: Path) -> list[str]:
     words += ["--dry-run", "--stats"] if kind == "dry" else []
     if folder == str(state.DATA):
         words += [f"--exclude={name}" for name in OURS]
+    words += [f"--exclude={pattern(path, folder)}" for path in without]
     return [*words, f"--rsh={shell(socket)}", f"peer:{folder}/", f"{folder}/"]
+
+
+def pattern(path: str, folder: str) -> str:
+    """What means exactly this path to rsync's filters, anchored in the folder (rsync(1))."""
+    return re.sub(r"([*?\[\\])", r"\\\1", path.removeprefix(folder))
+
+
+def listing(paths: Sequence[str]) -> frozenset[str]:
+    """Every file that would be carried and is here now."""
+    found = []
+    for path in paths:
+        ours = [f"{path}{name}" for name in OURS] if path == str(state.DATA) else []
+        for folder, folders, files in os.walk(path):
+            folders[:] = [name for name in folders if f"{folder}/{name}" not in ours]
+            found += [f"{folder}/{name}" for name in files]
+    return frozenset(found)
 
 
 def own_socket() -> Path:
@@ -62,18 +79,20 @@ def own_socket() -> Path:
     return state.RUN / f"sync-{os.getpid()}"
 
 
-def run(paths: Sequence[str], kind: Kind = "mirror") -> str:
+def run(paths: Sequence[str], kind: Kind = "mirror", known: Iterable[str] = ()) -> str:
     """One pass over all folders, side by side; what rsync printed.
 
+    `known` files that are not here any more were taken away since, and are not carried again.
     Raises ProgramError when a pass failed; the other folders are then complete all the same.
     """
     socket = own_socket()
+    gone = sorted(path for path in known if not os.path.lexists(path))
     running = []
     for path in paths:
         Path(path).mkdir(parents=True, exist_ok=True)
         running.append(
             subprocess.Popen(
-                command(path, kind, socket),
+                command(path, kind, socket, (x for x in gone if x.startswith(f"{path}/"))),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

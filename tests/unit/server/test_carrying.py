@@ -65,6 +65,17 @@ def test_a_late_pass_takes_nothing_away() -> None:
     assert "--exclude=/postgres" not in sync.command("/srv/mail", "mirror", Path("/s"))
 
 
+def test_what_was_deleted_since_is_not_carried_again(tmp_path: Path) -> None:
+    (tmp_path / "uploads").mkdir()
+    for name in ("a", "b*[x]"):
+        (tmp_path / "uploads" / name).write_text(name)
+    known = sync.listing([str(tmp_path)])
+    assert known == {f"{tmp_path}/uploads/a", f"{tmp_path}/uploads/b*[x]"}
+    words = sync.command(str(tmp_path), "late", Path("/s"), sorted(known))
+    assert "--exclude=/uploads/a" in words
+    assert r"--exclude=/uploads/b\*\[x]" in words
+
+
 def test_rsyncs_sums_are_added_up() -> None:
     text = (
         "Number of regular files transferred: 1,204\nTotal transferred file size: 5,000 bytes\n"
