@@ -284,7 +284,7 @@ def test_a_certificate_of_another_key_changes_nothing(scene: Scene, tmp_path: Pa
     program = "python3 -IB -m bakehouse.host_keys install"
     before = in_force(NAME, scene.machine.door)
     foreign = make_first_key().public
-    with pytest.raises(CommandError, match="not of this server's host key"):
+    with pytest.raises(CommandError, match="not of this server's own host key"):
         scene.machine.run(program, stdin=f"{foreign}\n")
     assert in_force(NAME, scene.machine.door) == before
     assert json.loads(scene.machine.run("python3 -IB -m bakehouse.host_keys own").stdout)
