@@ -6,9 +6,9 @@ Times are twice in a line: `at` on the wall's clock, `mono` on the one that nobo
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +25,8 @@ class Journal:
     epoch: int
     path: Path = FILE
 
-    def write(self, step: str, what: str, *, durable: bool = False, **more: object) -> None:
-        """Append a line; `durable` ones outlast a power failure."""
+    def write(self, step: str, what: str, **more: object) -> None:
+        """Append a line; a full disk is no reason to stop."""
         line = {
             "at": round(time.time(), 3),
             "mono": round(time.monotonic(), 4),
@@ -35,11 +35,8 @@ class Journal:
             "what": what,
             **more,
         }
-        with self.path.open("a", encoding="utf-8") as file:
+        with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
 
     def lines(self) -> list[dict[str, Any]]:
         """This epoch's lines so far; one that a crash cut off is left out."""

@@ -10,7 +10,7 @@ from . import guard, state
 from .asking import LostError
 from .facts import Facts
 from .state import ProgramError
-from .steps import Swap
+from .swapping import Swap
 
 
 def look(swap: Swap) -> Facts:

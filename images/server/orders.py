@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from . import guard, journal, state
 from .state import ProgramError
-from .steps import Swap
+from .swapping import Swap
 
 ORDER: Final = state.LIB / "swap.json"
 RESULT: Final = state.LIB / "swap-result.json"
@@ -38,13 +38,13 @@ def result(order: dict[str, Any], *, final: bool = True) -> dict[str, Any] | Non
     return found
 
 
-def tell(swap: Swap, ending: str, why: str, **more: bool) -> None:
-    """Record how it ended; `power_off=True` only says what it waits for."""
+def tell(swap: Swap, ending: str, why: str, *, final: bool = True, **more: bool) -> None:
+    """Record how it ended; with `final` False only what it waits for, while it goes on."""
     found = {
         "epoch": swap.epoch,
         "state": ending,
         "error": why,
-        "final": not more.get("power_off", False),
+        "final": final,
         "blue_gone": swap.facts.gone,
         "second_copy": swap.facts.followed,
         **more,

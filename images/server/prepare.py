@@ -13,7 +13,7 @@ from . import acts, guard, replication, state, sync
 from .asking import Line
 from .journal import Journal
 from .state import ProgramError
-from .steps import unit
+from .swapping import unit
 
 STREAMS: Final = 20.0
 """Seconds after which a standby that does not stream is made anew."""

@@ -6,18 +6,14 @@ the table in `swap` holds them against its gate. Whatever goes wrong is a Progra
 
 from __future__ import annotations
 
-import subprocess
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from . import acts, guard, holding, pooling, release, replication, state, sync, wire
-from .asking import Line
 from .facts import MARGIN, Facts
-from .journal import Journal
 from .state import ProgramError
+from .swapping import Pass, Swap, aged, unit
 
 RUNNING_ENDS: Final = 0.15
 """Seconds that running requests may take to end before the last pass over the files begins."""
@@ -27,86 +23,6 @@ PAUSE: Final = 3.0
 
 SOON: Final = 0.002
 """Seconds between two looks inside the pause."""
-
-
-@dataclass(slots=True)
-class Swap:
-    """One swap in one process: the order, the line to blue, what is known."""
-
-    order: dict[str, Any]
-    server: dict[str, Any]
-    line: Line
-    journal: Journal
-    facts: Facts
-    evidence: dict[str, Any] | str = ""
-    """The answer to `fence` that this process got, or a person's word."""
-    files: Pass | None = None
-    late: bool = True
-    """Whether requests may have run on blue that began before the hold; known by who held."""
-    known: frozenset[str] = frozenset()
-    """If so: what was carried in the pause."""
-    database: wire.Wire | None = None
-    deadline: float = 0.0
-    """When blue's guard goes back to work, on green's monotonic clock; never later than it does."""
-
-    @property
-    def epoch(self) -> int:
-        """The lease's number."""
-        return int(self.order["epoch"])
-
-    @property
-    def version(self) -> int:
-        """Postgres' major version."""
-        return int(self.server["postgres"]["version"])
-
-    def value(self, sql: str) -> str:
-        """One value from green's Postgres, over one connection for the whole swap."""
-        if self.database is None:
-            self.database = wire.postgres()
-        try:
-            return self.database.value(sql)
-        except ProgramError:
-            self.database.close()
-            self.database = None
-            raise
-
-    def until(self, what: str, check: Callable[[], bool], seconds: float, every: float) -> None:
-        """Wait until it is so. Raises ProgramError after so many seconds."""
-        end = time.monotonic() + seconds
-        while not check():
-            if time.monotonic() > end:
-                raise ProgramError(f"{what}: not after {seconds:g} s")
-            time.sleep(every)
-
-
-class Pass(threading.Thread):
-    """The last pass over the files, beside the steps that stop the database."""
-
-    def __init__(self, paths: list[str]) -> None:
-        super().__init__(daemon=True)
-        self.paths = paths
-        self.error: Exception | None = None
-        self.start()
-
-    def run(self) -> None:
-        """One pass; its error is for whoever waits."""
-        try:
-            sync.run(self.paths)
-        except (OSError, ProgramError) as error:
-            self.error = error
-
-    def finish(self, seconds: float) -> None:
-        """Wait for its end. Raises ProgramError when it failed or takes too long."""
-        self.join(seconds)
-        if self.is_alive():
-            raise ProgramError(f"the last pass over the files takes longer than {seconds:g} s")
-        if self.error:
-            raise ProgramError(str(self.error))
-
-
-def aged(swap: Swap) -> Facts:
-    """The facts with the time that is left now."""
-    return replace(swap.facts, left=swap.deadline - time.monotonic())
 
 
 def warm_up(swap: Swap) -> Facts:
@@ -201,8 +117,7 @@ def carry_files(swap: Swap) -> Facts:
 
 
 def fence(swap: Swap) -> Facts:
-    """Blue will not write in this epoch. Asked for durably: the answer may get lost."""
-    swap.journal.write("8 fence", "asking", durable=True)
+    """Blue will not write in this epoch, also when the answer gets lost."""
     answer = swap.line.ask("fence", lsn=swap.facts.lsn, boot=state.boot_id())
     swap.evidence = answer
     return replace(swap.facts, blue="fenced")
@@ -295,15 +210,8 @@ def reconcile(swap: Swap) -> Facts:
 def work(swap: Swap) -> Facts:
     """Workers run here, Caddy asks for certificates here, and a write through blue arrives."""
     acts.start_workers()
-    if "caddy" in swap.server:
+    if acts.active(["caddy.service"]):
         unit("try-reload-or-restart", "caddy.service")
     if swap.facts.database and not swap.facts.alone:
         swap.line.ask("probe")
     return replace(swap.facts, working=True)
-
-
-def unit(verb: str, name: str) -> None:
-    """Ask systemd. Raises ProgramError with its words."""
-    done = subprocess.run(["systemctl", verb, name], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ProgramError(f"systemctl {verb} {name}: {done.stderr.strip()}")

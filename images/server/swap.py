@@ -1,4 +1,4 @@
-"""Green's side of a swap: the steps 3 to 11 of docs/design.md as a table, and what runs it.
+"""Green's side of a swap: what carries out the steps of `table`, and what a failure means.
 
     swap prepare    become a warm copy of the peer (the order as JSON on standard input)
     swap start      write the order (same), let bakehouse-swap.service carry it out
@@ -20,17 +20,17 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from . import guard, orders, prepare, state, steps, sync
-from .asking import Line, LostError, RefusedError
-from .facts import End, Facts, Phase, Then, ended, lacks_time, outcome, pending
+from . import guard, orders, prepare, state, sync
+from .asking import Line, LostError
+from .facts import End, Facts, ended, lacks_time, outcome, pending
 from .journal import Journal
 from .look import look
 from .state import ProgramError
-from .steps import Swap
+from .swapping import Swap, aged
+from .table import TABLE, Step
 
 GONE: Final = 20.0
 """Seconds without an answer from blue, after green claimed, after which green goes on alone."""
@@ -38,87 +38,56 @@ GONE: Final = 20.0
 DOUBT: Final = 5.0
 """Seconds without an answer to `fence` after which a person is asked to switch blue off."""
 
+STUCK: Final = 60.0
+"""Seconds after which a step that goes on failing is told to a person, and goes on."""
+
 LATE: Final = 900.0
 """Seconds that uploads which ran at the hold may take to end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """See `facts.Rule`."""
+class Over:
+    """How it ended and why; `unfence`: a person may let blue go back to work."""
 
-    name: str
-    phase: Phase
-    act: Callable[[Swap], Facts]
-    gate: Callable[[Facts], bool]
-    fails: Then
-    needs_blue: bool = True
+    end: End
+    why: str = ""
+    unfence: bool = False
 
 
-def _sql(gate: Callable[[Facts], bool]) -> Callable[[Facts], bool]:
-    """Without a database there is nothing to do."""
-    return lambda facts: not facts.database or gate(facts)
+@dataclass(slots=True)
+class Trouble:
+    """Since when steps fail, on the monotonic clock (0: none does), and with which words."""
+
+    since: float = 0.0
+    why: str = ""
+
+    def lasts(self) -> float:
+        """Seconds since the first failure."""
+        self.since = self.since or time.monotonic()
+        return time.monotonic() - self.since
 
 
-def _still(gate: Callable[[Facts], bool]) -> Callable[[Facts], bool]:
-    """Over once blue is fenced: nothing of it can be stopped any further."""
-    return lambda facts: facts.blue == "fenced" or gate(facts)
-
-
-_B, _C, _F = Phase.BEFORE, Phase.CLAIMED, Phase.FORWARD
-
-TABLE: Final = (
-    Step("2 warm", _B, steps.warm_up, _still(lambda f: f.warm or f.blue == "armed"), "restore"),
-    Step("3 arm", _B, steps.arm, _still(lambda f: f.blue == "armed"), "restore"),
-    Step(
-        "3 sync",
-        _B,
-        steps.synchronous,
-        _still(_sql(lambda f: f.synchronous or bool(f.lsn))),
-        "restore",
-    ),
-    Step("4 workers", _B, steps.stop_workers, _still(lambda f: f.workers_stopped), "restore"),
-    Step("4 settle", _B, steps.settle, _still(lambda f: f.settled or f.held), "restore"),
-    Step("4 hold", _B, steps.hold, _still(lambda f: f.held), "restore"),
-    Step("5 pause", _B, steps.pause, _still(_sql(lambda f: f.paused or bool(f.lsn))), "restore"),
-    Step("6 stop", _B, steps.stop_postgres, _still(_sql(lambda f: bool(f.lsn))), "restore"),
-    Step("7 replayed", _B, steps.replayed, _sql(lambda f: f.replayed), "restore"),
-    Step("7 files", _B, steps.carry_files, lambda f: f.files, "restore"),
-    Step("8 fence", _B, steps.fence, lambda f: f.blue == "fenced", "doubt"),
-    Step("9 claim", _B, steps.claim, lambda f: f.green == "claimed", "doubt", needs_blue=False),
-    Step("9 promote", _C, steps.promote, lambda f: f.primary, "retry", needs_blue=False),
-    Step("9 release", _C, steps.release_apps, lambda f: f.released, "stuck", needs_blue=False),
-    Step("10 point", _C, steps.point_pooler, lambda f: f.blue == "following", "retry"),
-    Step("10 resume", _F, steps.resume, _sql(lambda f: f.resumed), "retry"),
-    Step("10 forward", _F, steps.forward, lambda f: f.forwarded, "retry"),
-    Step("10 serve", _F, steps.serve, lambda f: f.green == "serving", "retry", needs_blue=False),
-    Step("11 follow", _F, steps.follow, _sql(lambda f: f.followed), "retry"),
-    Step("11 reconcile", _F, steps.reconcile, lambda f: f.reconciled, "retry", needs_blue=False),
-    Step("11 work", _F, steps.work, lambda f: f.working, "retry", needs_blue=False),
-)
-
-
-def carry_out(swap: Swap) -> End:
+def carry_out(swap: Swap) -> Over:
     """Step after step until the swap is over, one way or the other."""
     trouble = Trouble()
     swap.facts = look(swap)
     while True:
         swap.order = orders.read() or swap.order
         swap.facts = replace(swap.facts, off=bool(swap.order.get("off")))
-        if done := ended(swap.facts):
-            return give_back(swap, "blue went back to work") if done == "restored" else done
+        if ended(swap.facts) == "restored":
+            return give_back(swap, "blue went back to work")
         step = pending(swap.facts, TABLE)
         if step is None:
-            return outcome(swap.facts)
+            end = outcome(swap.facts)
+            return Over(end, "" if end == "swapped" else "blue does not answer")
         assert isinstance(step, Step)
-        if lacks_time(steps.aged(swap)):
+        if lacks_time(aged(swap)):
             return give_back(swap, f"{step.name}: blue's guard would go first")
         try:
             attempt(swap, step)
             trouble = Trouble()
         except (ProgramError, OSError, subprocess.SubprocessError) as error:
-            why = " ".join(str(error).split())
-            swap.journal.write(step.name, "failed", why=why)
-            if over := failed(swap, step, error, why, trouble):
+            if over := failed(swap, step, error, trouble):
                 return over
 
 
@@ -132,51 +101,33 @@ def attempt(swap: Swap, step: Step) -> None:
     swap.journal.write(step.name, "done", seconds=round(time.monotonic() - begin, 4))
 
 
-@dataclass(slots=True)
-class Trouble:
-    """Since when the same step fails, on the monotonic clock; 0 while none does."""
-
-    since: float = 0.0
-
-    def lasts(self) -> float:
-        """Seconds since the first failure."""
-        self.since = self.since or time.monotonic()
-        return time.monotonic() - self.since
-
-
-def failed(swap: Swap, step: Step, error: Exception, why: str, trouble: Trouble) -> End | None:
+def failed(swap: Swap, step: Step, error: Exception, trouble: Trouble) -> Over | None:
     """What the failure means, by the table; None when the swap goes on."""
+    why = f"{step.name}: {' '.join(str(error).split())}"
+    if trouble.why != why:
+        trouble.why = why
+        swap.journal.write(step.name, "failed", why=why)
     lasted = trouble.lasts()
-    if step.fails == "restore":
-        return give_back(swap, f"{step.name}: {why}")
+    lost = isinstance(error, LostError)
     if step.fails == "stuck":
-        orders.tell(swap, "stuck", f"{step.name}: {why}", unfence=True)
-        return "stuck"
+        return Over("stuck", why, unfence=True)
+    if step.fails == "restore" or (step.fails == "doubt" and not lost):
+        return give_back(swap, why)
     swap.line.close()
     time.sleep(min(0.1 + lasted / 4, 1.0))
     swap.facts = look(swap)
+    silent = lost and not swap.facts.blue and not swap.facts.off
     if step.fails == "retry":
-        if isinstance(error, LostError) and not swap.facts.blue and lasted > GONE:
+        if silent and lasted > GONE:
             swap.facts = replace(swap.facts, gone=True)
-        return None
-    return doubt(swap, step, error, why, lasted)
-
-
-def doubt(swap: Swap, step: Step, error: Exception, why: str, lasted: float) -> End | None:
-    """Blue was asked to fence itself. Only its own word, or a person's, says what came of it."""
-    blue = swap.facts.blue
-    if blue == "" and not swap.facts.off:
-        if lasted > DOUBT:
-            orders.tell(swap, "stuck", f"{step.name}: {why}", power_off=True)
-        return None
-    if blue == "armed" and isinstance(error, RefusedError):
-        return give_back(swap, f"{step.name}: {why}")
-    if blue == "fenced" and not isinstance(error, (LostError, RefusedError)):
-        return give_back(swap, f"{step.name}: {why}")  # our own guard refused to claim
+        elif lasted > STUCK:
+            orders.tell(swap, "stuck", why, final=False)
+    elif silent and lasted > DOUBT:
+        orders.tell(swap, "stuck", why, final=False, power_off=True)
     return None
 
 
-def give_back(swap: Swap, why: str) -> End:
+def give_back(swap: Swap, why: str) -> Over:
     """Green will not take over in this epoch; blue goes back to work, now or at its deadline."""
     swap.journal.write("restore", "begin", why=why)
     if guard.load().state != "gave-up":
@@ -186,8 +137,7 @@ def give_back(swap: Swap, why: str) -> End:
         swap.journal.write("restore", "done")
     except ProgramError as error:
         swap.journal.write("restore", "left to blue's guard", why=str(error))
-    orders.tell(swap, "restored", why)
-    return "restored"
+    return Over("restored", why)
 
 
 def late_files(swap: Swap) -> None:
@@ -218,11 +168,10 @@ def run() -> None:
     server = state.server()
     facts = Facts(bool(server["postgres"]), "", "standby")
     swap = Swap(order, server, Line(epoch), Journal(epoch), facts)
-    end = carry_out(swap)
-    swap.journal.write("end", end, durable=True)
-    if end == "swapped" or (end == "stuck" and swap.facts.gone):
-        orders.tell(swap, end, "" if end == "swapped" else "blue does not answer")
-    if end == "swapped" and not swap.facts.alone:
+    over = carry_out(swap)
+    swap.journal.write("end", over.end, why=over.why)
+    orders.tell(swap, over.end, over.why, unfence=over.unfence)
+    if over.end == "swapped" and not swap.facts.alone:
         late_files(swap)
     sync.close()
 

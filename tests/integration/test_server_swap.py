@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from images.machine import Machine
-from images.server.swap import TABLE
+from images.server.table import TABLE
 from tests.integration.conftest import Describe
 from tests.integration.pair import ADMIN, PROGRAM, Pair, answers, pair, writers
 

@@ -9,7 +9,7 @@ import pytest
 from images.server import facts as rules
 from images.server.facts import Facts, Phase, pending
 from images.server.look import blue_state, seen
-from images.server.swap import TABLE, Step
+from images.server.table import TABLE, Step
 
 START = Facts(database=True, blue="serving", green="standby")
 ARMED = replace(START, blue="armed", left=50.0)
@@ -172,6 +172,13 @@ def test_before_the_fence_every_failure_restores() -> None:
     assert {step.fails for step in before} == {"restore"}
     later = [step for step in TABLE if step.phase is Phase.FORWARD]
     assert {step.fails for step in later} == {"retry"}
+
+
+def test_a_blue_that_comes_back_fenced_is_made_to_follow() -> None:
+    """It died before it recorded that it follows; green went on alone and serves."""
+    back = Facts(database=True, blue="fenced", green="serving", primary=True)
+    assert following(back) == "10 point"
+    assert following(replace(back, blue="following")) == "10 resume"
 
 
 def test_each_step_has_a_name_and_a_number_of_its_own() -> None:
