@@ -1,4 +1,4 @@
-"""The steps 3 to 11 of a promote (docs/design.md), in order: phase, act, gate, what a failure means."""
+"""The steps 3 to 11 of a promote, in order: phase, act, gate, and what a failure means."""
 
 from __future__ import annotations
 
