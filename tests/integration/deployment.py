@@ -1,0 +1,168 @@
+"""Two generations of the default server on a local cloud of its own, run by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from images import store
+from images.build import build
+from images.garbage import collect
+from images.gc import find as find_garbage
+from images.home import Home, find_home
+from images.progress import Progress
+from images.promote.job import ACTIVE
+from images.promote.journal import journal
+from images.providers.base import IMAGE, ROLE, Server
+from images.providers.local import Local
+from images.run import Process, Result, run, start
+from images.ssh import as_root
+from specs.read import read
+from tests.load import ledger, truth
+
+ROOT = Path(__file__).parents[2]
+NAME = "hobby"
+DEPLOY = "\ndeploy:\n  confirm: 3\n  drain: 3\n"
+CHANGED = "\n      TITLE: The second generation"
+LINE = "      PORT: 8000"
+
+
+@dataclass(slots=True)
+class Deployment:
+    """A spec, a home that shares the real one's images, and a cloud in it."""
+
+    folder: Path
+    images: tuple[str, ...] = ()
+    runs: int = field(default=0)
+
+    @property
+    def home(self) -> Home:
+        return Home(self.folder / "home")
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "specs/hobby.yaml"
+
+    @property
+    def cloud(self) -> Local:
+        return Local(self.home)
+
+    def command(self, *words: str) -> list[str]:
+        """A verb with this home and spec."""
+        line = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *words]
+        return [*line, "--spec", str(self.spec), "--store", str(self.home.root)]
+
+    def invoke(self, *words: str, check: bool = True) -> Result:
+        """Run a verb to its end."""
+        return run(self.command(*words), cwd=ROOT, check=check, timeout=600)
+
+    def told(self, *words: str, code: int = 0) -> dict[str, Any]:
+        """What a verb prints as JSON; it must end with this code."""
+        done = self.invoke(*words, "--json", check=False)
+        assert done.code == code, done.stdout + done.stderr
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    def begin(self, *words: str) -> Process:
+        """Start a verb and do not wait for it."""
+        self.runs += 1
+        output = self.folder / f"run-{self.runs}.log"
+        return start(self.command(*words, "--json"), output=output, cwd=ROOT)
+
+    def journal(self) -> list[dict[str, Any]]:
+        """What the operator wrote down so far."""
+        return list(journal(self.home, NAME).entries())
+
+    def wait_for(self, seen: int, event: str, step: object, patience: float = 180) -> None:
+        """Until this line stands in the journal after the first `seen` ones."""
+        deadline = time.monotonic() + patience
+        while not any(
+            (entry["event"], entry.get("step")) == (event, step) for entry in self.journal()[seen:]
+        ):
+            assert time.monotonic() < deadline, f"no {event} of step {step}: {self.journal()[-3:]}"
+            time.sleep(0.02)
+
+    def servers(self) -> list[Server]:
+        """All servers of the spec."""
+        return list(self.cloud.servers(NAME))
+
+    def active(self) -> Server:
+        """The server that the labels call active."""
+        return next(server for server in self.servers() if server.labels[ROLE] == ACTIVE)
+
+    def shell(self, server: Server, line: str) -> str:
+        """What a shell line prints on a server, run as root."""
+        folder = self.folder / "doors" / server.name
+        folder.mkdir(parents=True, exist_ok=True)
+        door = self.cloud.door(server, folder, "deploy", 22)
+        return as_root(door, line, timeout=300).stdout
+
+    def other(self) -> str:
+        """The image that does not serve now."""
+        return next(image for image in self.images if image != self.active().labels[IMAGE])
+
+    @contextmanager
+    def users(self, rate: float) -> Iterator[Path]:
+        """Load through the floating IP; the folder of its books."""
+        ip = self.cloud.floating_ip(NAME)
+        self.runs += 1
+        books = self.folder / f"books-{self.runs}"
+        books.mkdir()
+        words = [sys.executable, "-m", "tests.load.client", str(books), ip.v4, ip.v6]
+        argv = self.cloud.outside([*words, "--rate", str(rate)])
+        process = start(argv, output=books / "users.log", cwd=ROOT)
+        try:
+            yield books
+            assert process.alive(), (books / "users.log").read_text()
+        finally:
+            process.stop(signal.SIGTERM, patience=90)
+
+    def difference(self, books: Path) -> ledger.Difference:
+        """The users' ledger against the server that serves now."""
+        active = self.active()
+        return truth.held_against(ledger.read_ledger(books), lambda line: self.shell(active, line))
+
+
+def kill(process: Process) -> None:
+    """As `kill -9` does, with all that it started on this machine."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.stop(signal.SIGKILL)
+
+
+def prepare(folder: Path) -> Deployment:
+    """Both images are built, or found again, in the real home; the new home has them, too."""
+    found = Deployment(folder)
+    shutil.copytree(ROOT / "specs", found.spec.parent, ignore=shutil.ignore_patterns("many*"))
+    text = found.spec.read_text(encoding="utf-8")
+    text = re.sub(r"^borg:\n(?:[ #].*\n)*", "", text, flags=re.MULTILINE) + DEPLOY
+    shared = find_home()
+    found.home.root.mkdir()
+    for changed in (text, text.replace(LINE, LINE + CHANGED)):
+        found.spec.write_text(changed, encoding="utf-8")
+        built = build(read(found.spec), found.spec, shared, Progress())
+        found.images += (built.image.id,)
+    found.home.images.symlink_to(shared.images)
+    for image in found.images:
+        store.add_generation(found.home, NAME, image)
+    return found
+
+
+@contextmanager
+def deployed(folder: Path) -> Iterator[Deployment]:
+    """The first generation serves; in the end nothing of the cloud is left."""
+    found = prepare(folder)
+    try:
+        found.invoke("promote", "--first", "--image", f"{NAME}@1")
+        yield found
+    finally:
+        collect(find_garbage(found.home, servers=True, everything=True), lambda _: None)
