@@ -1,4 +1,4 @@
-"""The line to the other server's hand, over a real process that answers, refuses, dies, is silent."""
+"""The line to the other server's hand, over a process that answers, refuses, dies, is silent."""
 
 from __future__ import annotations
 
