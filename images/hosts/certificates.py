@@ -12,6 +12,8 @@ from typing import Any, Final
 from images.home import Home
 from images.hosts.ca import HostCa, client_names, known_hosts_line, open_ca, principals
 from images.hosts.keys import asked, certify
+from images.promote.job import Site
+from images.promote.reach import Contact
 from images.providers.base import FloatingIp, Provider, Server
 from images.run import CommandError, run
 from images.ssh import Door
@@ -59,6 +61,17 @@ def renew(
     """Give one server a fresh certificate for all of its names; see `keys.certify`."""
     certify(door, ca, server.name, principals(spec, server, floating))
     return in_force(server.name, door)
+
+
+def renew_all(site: Site, *contacts: Contact) -> None:
+    """At a promote: a fresh certificate for each, and a host key of its own for a new one.
+
+    Before the servers tell each other their host keys. Raises as `renew` and `ca.open_ca`.
+    """
+    ca = open_ca(site.spec, site.spec_file, site.home)
+    floating = site.provider.floating_ip(site.floating_ip)
+    for contact in contacts:
+        renew(site.spec, ca, contact.server, contact.door, floating)
 
 
 def in_force(name: str, door: Door) -> Certificate:

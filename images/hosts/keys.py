@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Final
 
 from images import ssh
@@ -18,6 +19,10 @@ from specs.errors import BakehouseError
 
 LIMIT: Final = 60.0
 """Seconds for one of the calls on the server."""
+
+KNOWN: Final = "known_hosts"
+FIRST: Final = "first_key.json"
+"""Files of a door, beside its configuration."""
 
 PROGRAM: Final = ("/usr/bin/python3", "-IB", "-m", "bakehouse.host_keys")
 
@@ -39,9 +44,24 @@ def make_first_key() -> FirstKey:
         return FirstKey(key.read_text(encoding="utf-8"), public)
 
 
+def first_key(folder: Path) -> FirstKey:
+    """The throwaway of the server whose door's files are in `folder`, trusted from now on.
+
+    Made at the first call, and the same at each one until `certify` has ended it: an order that was
+    lost, or cut short, is repeated with the same user data.
+    """
+    kept = folder / FIRST
+    if not kept.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pair = make_first_key()
+        write_whole(folder / KNOWN, ssh.known_host(pair.public))
+        write_whole(kept, json.dumps(asdict(pair)))
+    return FirstKey(**json.loads(kept.read_text(encoding="utf-8")))
+
+
 def trust(door: Door, *public: str) -> None:
     """Trust these host keys, and no others, behind this door."""
-    write_whole(door.config.parent / "known_hosts", "".join(map(ssh.known_host, public)))
+    write_whole(door.config.parent / KNOWN, "".join(map(ssh.known_host, public)))
 
 
 def certify(
@@ -55,7 +75,7 @@ def certify(
     CommandError when the server cannot be reached, BakehouseError when it answers nonsense.
     """
     public = asked(door, name)["public"]
-    known = door.config.parent / "known_hosts"
+    known = door.config.parent / KNOWN
     before = known.read_text(encoding="utf-8") if known.exists() else ""
     line = ssh.known_host(public)
     if line not in before:  # both, until it is certain which one the server uses
@@ -64,6 +84,7 @@ def certify(
     certificate = sign_host_key(ca, public, name, names, serial=serial, validity=validity)
     as_root(door, [*PROGRAM, "install"], timeout=LIMIT, stdin=f"{certificate}\n")
     trust(door, public)
+    (door.config.parent / FIRST).unlink(missing_ok=True)
     return public
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from images.hosts.certificates import renew_all
 from images.progress import Progress
 from images.promote import outside, pair
 from images.promote.goal import Goal
@@ -95,6 +96,7 @@ def prepare(wanted: Job, contact: Contact, secrets: Mapping[str, str], progress:
         pair.wait_for(contact)
     with progress.stage("secrets"):
         deliver(contact.door, secrets)
+        renew_all(wanted.site, contact)
     if wanted.plan.image.borg is not None:
         with progress.stage("backups of earlier servers"):
             refuse_backups(contact, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Final
 
+from images.hosts.certificates import renew_all
 from images.promote import pair, preflight
 from images.promote.job import GIVEN_UP, labels
 from images.promote.observe import REUSABLE, World
@@ -47,6 +48,7 @@ def make(run: Run) -> None:
     run.progress.say("secrets")
     deliver(run.green.door, run.secrets)
     run.progress.say("keys")
+    renew_all(run.site, run.green, run.blue)
     pair.introduce(run.blue, run.green, run.site.spec.ssh.port)
     run.progress.say("copying the database and files")
     run.green.program("swap", "prepare", given=order(run), timeout=PREPARE)

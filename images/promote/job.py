@@ -14,6 +14,7 @@ from typing import Final, Literal
 from cloudinit.boot import boot
 from images import store, stored_plan
 from images.home import Home
+from images.hosts.keys import first_key
 from images.promote.reach import Contact
 from images.providers.base import EPOCH, GENERATION, IMAGE, ROLE, SPEC, Order, Provider, Server
 from images.providers.keys import operator_key
@@ -57,11 +58,15 @@ class Site:
         """The account that the operator uses, as in `specs.plan`."""
         return next((user.name for user in self.spec.users if user.sudo), "root")
 
+    def folder(self, server: str) -> Path:
+        """Where what is known of a server is kept: the files of its door."""
+        return self.home.root / "promote" / self.name / server
+
     def contact(self, server: Server) -> Contact:
-        """The way into a server; what is known of it is kept at `<home>/promote/<spec>/<name>/`."""
+        """The way into a server."""
 
         def door() -> Door:
-            folder = self.home.root / "promote" / self.name / server.name
+            folder = self.folder(server.name)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return self.provider.door(server, folder, self.admin, self.spec.ssh.port)
 
@@ -80,7 +85,8 @@ class Job:
     strategy: Strategy
 
     def order(self, epoch: int, role: Role, *, may_init: bool = False) -> Order:
-        """The server that shall run the image."""
+        """The server that shall run the image, with a host key that tells it at first contact."""
+        name = f"{self.site.name}-g{self.generation}-e{epoch}"
         plan = replace(
             self.plan.server,
             role=role,
@@ -88,10 +94,11 @@ class Job:
             image_id=self.image.id,
             operator_keys=(operator_key(self.site.home).public,),
             may_init=may_init,
+            first_key=first_key(self.site.folder(name)).private,
         )
         raw = store.raw_path(self.site.home, self.image.id)
         return Order(
-            name=f"{self.site.name}-g{self.generation}-e{epoch}",
+            name=name,
             image=self.site.provider.image(raw, self.image.id),
             user_data=boot(plan),
             labels=self.labels(epoch, STANDBY if role == "standby" else ACTIVE),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from images.hosts.certificates import renew_all
 from images.promote import pair
 from images.promote.first import settle
 from images.promote.observe import PRIMARY
@@ -37,6 +38,7 @@ def make(run: Run) -> None:
         run.record("note", said=f"made {server.name}")
     pair.wait_for(run.green)
     deliver(run.green.door, run.secrets)
+    renew_all(run.site, run.green)
     run.green.program("guard", "standby", str(run.epoch))
     settle(run.green)
     run.ready = True

@@ -151,10 +151,17 @@ def test_after_a_reboot_they_are_there_again(scene: Scene) -> None:
     check_app(scene)
 
 
-def found_in(folder: Path | str, scene: Scene) -> list[str]:
-    """Files on this host that hold a planted secret."""
-    words = [word for token in tokens(scene) for word in ("-e", token)]
-    return run(["grep", "-rlaF", *words, str(folder)], check=False).stdout.splitlines()
+def found_in(scene: Scene, *places: Path) -> list[str]:
+    """Files on this host that hold a planted secret; no word of the search is one."""
+    words = ["grep", "-rlaF", "-f", "-", *map(str, places)]
+    given = "\n".join(tokens(scene))
+    return run(words, check=False, stdin=given, env={"LC_ALL": "C"}).stdout.splitlines()
+
+
+def disk_of(machine: Machine) -> list[Path]:
+    """What the server wrote, and what was written for it; not the image below, seen once more."""
+    written = [path for path in (machine.folder / "memory").iterdir() if path.name != "merged"]
+    return [*written, *(path for path in machine.folder.iterdir() if path.is_file())]
 
 
 def lines_there(scene: Scene, command: str) -> int:
@@ -172,15 +179,16 @@ def test_the_search_finds_what_is_there(scene: Scene) -> None:
 def test_no_disk_holds_one_in_clear(scene: Scene) -> None:
     """Of the image and of the server, with Docker's folders and the seed of cloud-init."""
     scene.machine.run("sync")
-    assert found_in(scene.image, scene) == []
-    assert found_in(scene.machine.folder, scene) == []
+    own = disk_of(scene.machine)
+    assert scene.machine.folder / "memory/var-lib-docker" in own
+    assert found_in(scene, scene.image, *own) == []
 
 
 def test_no_log_tells_one(scene: Scene) -> None:
     assert lines_there(scene, "journalctl --output=export --all </dev/null") == 0
     assert lines_there(scene, "docker inspect $(docker ps -q) </dev/null") == 0
     assert "bakehouse.credentials" in scene.log.read_text()
-    assert found_in(scene.log, scene) == []
+    assert found_in(scene, scene.log) == []
 
 
 def test_no_process_list_shows_one(scene: Scene) -> None:
