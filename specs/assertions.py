@@ -9,6 +9,7 @@ from typing import Final
 from specs import assertions_apps, assertions_network, assertions_secrets, layout, packages
 from specs.finding import Finding
 from specs.model import Spec
+from specs.timing import fits, parse_when, parse_window
 
 _SYSTEM_ACCOUNTS: Final = {
     *packages.ACCOUNTS,
@@ -66,6 +67,19 @@ def _data(spec: Spec) -> Iterator[Finding]:
             )
 
 
+def _rebuild(spec: Spec) -> Iterator[Finding]:
+    wanted = spec.rebuild
+    if wanted.policy == "promote" and wanted.window:
+        when, window = parse_when(wanted.schedule), parse_window(wanted.window)
+        if not fits(when, window):
+            yield Finding(
+                ("rebuild", "window"),
+                f"does not hold the schedule, {wanted.schedule} and up to an hour later: a run "
+                "would never swap",
+                "let the window open before the schedule, and close two hours after it",
+            )
+
+
 _OWN_ARCHIVES: Final = ("debian", "debian-security")
 """What a lock calls Debian's own (`images.archive.sources`)."""
 
@@ -89,5 +103,6 @@ _ASSERTIONS: Final[tuple[Callable[[Spec], Iterator[Finding]], ...]] = (
     *assertions_secrets.ASSERTIONS,
     *assertions_network.ASSERTIONS,
     _data,
+    _rebuild,
     _repositories,
 )

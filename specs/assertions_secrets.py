@@ -7,7 +7,7 @@ from typing import Final
 
 from specs.finding import Finding, near
 from specs.model import App, Spec
-from specs.needs import OF_THE_SERVER, needed, welcome
+from specs.needs import OF_THE_SERVER, needed, of_operator, welcome
 
 
 def _of_apps(spec: Spec) -> Iterator[Finding]:
@@ -32,6 +32,18 @@ def _of_apps(spec: Spec) -> Iterator[Finding]:
                 )
 
 
+def _of_operator(spec: Spec) -> Iterator[Finding]:
+    """What the operator alone may know is not delivered."""
+    delivered = {**needed(spec), **welcome(spec)}
+    for index, name in enumerate(spec.notify.urls):
+        if name in delivered:
+            yield Finding(
+                ("notify", "urls", index),
+                f"{name} is delivered to servers, for {delivered[name][0]}",
+                "choose another name: whoever reads it can write in your name",
+            )
+
+
 def _named(app: App) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Where an app names which secret."""
     for index, name in enumerate(app.secrets):
@@ -41,15 +53,17 @@ def _named(app: App) -> Iterator[tuple[tuple[str | int, ...], str]]:
 
 
 def _sources(spec: Spec) -> Iterator[Finding]:
-    known = {**needed(spec), **welcome(spec)}
+    known = {**needed(spec), **welcome(spec), **of_operator(spec)}
     for name, source in spec.secrets.sources.items():
         here = ("secrets", "sources", name)
         if name not in known:
             yield Finding(
-                here, "is needed by no app and not by borg", near(name, known, "remove it")
+                here,
+                "is needed by no app, not by borg and not by notify",
+                near(name, known, "remove it"),
             )
         if not source.command:
             yield Finding((*here, "command"), "is empty", "name a program that prints the secret")
 
 
-ASSERTIONS: Final = (_of_apps, _sources)
+ASSERTIONS: Final = (_of_apps, _of_operator, _sources)

@@ -16,8 +16,10 @@ from specs.model import (
     Docker,
     Firewall,
     Keep,
+    Notify,
     Postgres,
     Publish,
+    Rebuild,
     Repository,
     Rule,
     Secrets,
@@ -40,7 +42,7 @@ MANY_APPS: Final = 255
 WIDE_SUBNET: Final = "10.128.0.0/12"
 """The default for more apps; it holds 4,096 networks."""
 
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def build(raw: Raw) -> Spec:
@@ -67,6 +69,8 @@ def build(raw: Raw) -> Spec:
             **{"strategy": "replica" if postgres else "none", **_fields(raw.get("data", {}))}
         ),
         deploy=_deploy(raw.get("deploy", {})),
+        rebuild=_rebuild(raw.get("rebuild", {})),
+        notify=Notify(**_fields(raw.get("notify", {}))),
     )
 
 
@@ -125,7 +129,12 @@ def _deploy(raw: Raw) -> Deploy:
     return Deploy(**_fields(raw, **times))
 
 
+def _rebuild(raw: Raw) -> Rebuild:
+    age = {"max_age": _seconds(raw["max_age"])} if "max_age" in raw else {}
+    return Rebuild(**_fields(raw, **age))
+
+
 def _seconds(text: str) -> int:
-    """`90`, `90s` and `2m` as seconds."""
+    """`90`, `90s`, `2m` and `30d` as seconds."""
     unit = _SECONDS.get(text[-1], 0)
     return int(text[:-1]) * unit if unit else int(text)

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from cerberus.errors import CUSTOM
 
+from specs import timing
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -30,18 +32,20 @@ class Fault:
 class Kind:
     """One kind of text. `pattern` must match the whole value; `check` sees only what matched.
 
-    `what` completes the sentence "must be …"; `hint` says what to do.
+    `what` completes the sentence "must be …"; `hint` says what to do. `show` is off for a kind in
+    whose place a person may put a secret by mistake.
     """
 
     what: str
     pattern: str = ""
     hint: str = ""
     check: Callable[[str], Fault | None] | None = None
+    show: bool = True
 
     def fault(self, value: str) -> Fault | None:
         """What is wrong with `value`, or None."""
         if self.pattern and not re.fullmatch(self.pattern, value):
-            return Fault(f"must be {self.what}", self.hint)
+            return Fault(f"must be {self.what}", self.hint, self.show)
         return self.check(value) if self.check else None
 
     def __call__(self, field: str, value: Any, error: Callable[..., None]) -> None:
@@ -253,6 +257,17 @@ CALENDAR = Kind(
     rf"(?:{_WORD})|(?:{_DAYS} )?(?:{_DATE} )?{_TIME}(?: {_ZONE})?|(?:{_DAYS} )?{_DATE}|{_DAYS}",
     'for example "*-*-* 03:00:00" or "Sun 05:00"; `man systemd.time` has the rules',
 )
+WHEN = Kind(
+    "a time of day, with or without weekdays before it",
+    timing.WHEN,
+    "for example Sun 03:00, or Mon,Thu 22:30; in UTC",
+)
+WINDOW = Kind(
+    "a span of the day, with or without weekdays before it",
+    timing.WINDOW,
+    "for example Sun 02:00-05:00; in UTC",
+)
+AGE = Kind("a time in days or weeks", r"[1-9][0-9]{0,3}[dw]", "for example 30d or 6w")
 SIZE = Kind("a size in k, m or g", r"[1-9][0-9]{0,8}[kmg]", "for example 512m")
 DURATION = Kind("a time in s, m or h, or seconds", r"[0-9]{1,6}[smh]?", "for example 90, 90s or 2m")
 IMAGE = Kind(
@@ -305,6 +320,12 @@ SECRET = Kind(
     "a secret's name of letters, digits, _ . and -",
     r"(?!bakehouse\.)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
     "names that start with `bakehouse.` are for its own keys",
+)
+NAME_OF_URL = Kind(
+    "the name of a secret, not the URL itself",
+    SECRET.pattern,
+    "write the URL into the secrets file, under a name: `invoke secrets edit`",
+    show=False,
 )
 HEADER = Kind(
     "the name of an HTTP header", r"[A-Za-z0-9][A-Za-z0-9-]*", "for example X-Frame-Options"

@@ -14,6 +14,8 @@ from typing import Literal
 Architecture = Literal["amd64"]
 Pooling = Literal["transaction", "session", "none"]
 Strategy = Literal["replica", "volume", "none"]
+Policy = Literal["stage", "promote"]
+Event = Literal["nothing-to-do", "staged", "promoted", "refused", "rolled-back", "failed", "alarm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,33 @@ class Deploy:
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuild:
+    """The scheduled run. `schedule` and `window` are as `specs.timing` reads them, in UTC; an empty
+    window is always open. An image older than `max_age` seconds raises an alarm.
+    """
+
+    policy: Policy = "stage"
+    schedule: str = "Sun 03:00"
+    window: str = ""
+    max_age: int = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Who is told. `urls` are names of secrets, whose values are Apprise's URLs."""
+
+    urls: tuple[str, ...] = ()
+    events: tuple[Event, ...] = (
+        "staged",
+        "promoted",
+        "refused",
+        "rolled-back",
+        "failed",
+        "alarm",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """A whole server, valid and complete: every default is filled in.
 
@@ -270,3 +299,5 @@ class Spec:
     secrets: Secrets = Secrets()
     data: Data = Data()
     deploy: Deploy = Deploy()
+    rebuild: Rebuild = Rebuild()
+    notify: Notify = Notify()

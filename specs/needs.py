@@ -28,6 +28,11 @@ def needed(spec: Spec | ImagePlan) -> dict[str, tuple[str, ...]]:
     return {name: tuple(readers[name]) for name in sorted(readers)}
 
 
+def of_operator(spec: Spec) -> dict[str, tuple[str, ...]]:
+    """Those that are read where a run is started, and never reach a server."""
+    return dict.fromkeys(sorted(spec.notify.urls), ("notify",))
+
+
 def welcome(spec: Spec | ImagePlan) -> dict[str, tuple[str, ...]]:
     """Those that are delivered when there is a value for them, and not missed otherwise."""
     return {BORG_KEY: ("borg",)} if spec.borg else {}

@@ -6,7 +6,7 @@ server learns at its first boot, `OpsPlan` how servers are run and swapped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from specs.lock import Lock
@@ -18,7 +18,9 @@ from specs.model import (
     Deploy,
     Docker,
     Firewall,
+    Notify,
     Postgres,
+    Rebuild,
     Spec,
     Ssh,
     System,
@@ -96,6 +98,8 @@ class OpsPlan:
     """How servers of this spec are run; none of it changes an image."""
 
     deploy: Deploy
+    rebuild: Rebuild = field(default_factory=Rebuild)
+    notify: Notify = field(default_factory=Notify)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,5 +137,5 @@ def resolve(spec: Spec, lock: Lock | None, payloads: tuple[Payload, ...]) -> Pla
             image_id="",
             admin=admins[0] if admins else "root",
         ),
-        ops=OpsPlan(deploy=spec.deploy),
+        ops=OpsPlan(deploy=spec.deploy, rebuild=spec.rebuild, notify=spec.notify),
     )

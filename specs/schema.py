@@ -7,10 +7,10 @@ Text is taken as written: `1.10`, `on` and `0755` need no quotes.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 from specs import kinds, layout
-from specs.model import Deploy, Rule, Ssh, System, User
+from specs.model import Deploy, Event, Rebuild, Rule, Ssh, System, User
 from specs.recipients import RECIPIENT
 from specs.rules import Rules, choice, flag, items, number, section, table, text, texts
 from specs.schema_services import APP, BORG, CADDY, DOCKER, POSTGRES
@@ -198,6 +198,51 @@ _DEPLOY: Final = section(
     },
 )
 
+_REBUILD: Final = section(
+    "The scheduled run that brings updates (`invoke rebuild`). Nothing here changes the image.",
+    {
+        "policy": choice(
+            ["stage", "promote"],
+            "What becomes of an image that is baked and proven. `stage`: it waits for a person's "
+            "`invoke promote`. `promote`: it is swapped in.",
+            Rebuild().policy,
+        ),
+        "schedule": text(
+            kinds.WHEN,
+            "When the run starts, in UTC, up to an hour later (`invoke schedule` installs it).",
+            Rebuild().schedule,
+        ),
+        "window": text(
+            kinds.WINDOW,
+            "When it may swap, in UTC; without it, always. What is ready outside of it waits.",
+            example="Sun 02:00-06:00",
+        ),
+        "max_age": text(
+            kinds.AGE,
+            "An image that serves for longer raises an alarm at each run.",
+            f"{Rebuild().max_age // 86_400}d",
+        ),
+    },
+)
+
+_NOTIFY: Final = section(
+    "Who is told how a scheduled run ended. Nothing here changes the image.",
+    {
+        "urls": texts(
+            kinds.NAME_OF_URL,
+            "Names of secrets whose values are Apprise's URLs, for example `slack://…`, "
+            "`mailto://…` or `ntfy://…`: they hold passwords, so they are in the secrets file. "
+            "They never reach a server.",
+            ["notify-mail"],
+        ),
+        "events": items(
+            choice([*get_args(Event)], "An end of a run."),
+            "Ends of a run that are told. When none is given: all but `nothing-to-do`.",
+            ["rolled-back", "failed", "alarm"],
+        ),
+    },
+)
+
 SCHEMA: Final[dict[str, Rules]] = {
     "name": text(
         kinds.SERVER, "The server's name, and its images'.", required=True, example="hobby"
@@ -232,4 +277,6 @@ SCHEMA: Final[dict[str, Rules]] = {
     "secrets": _SECRETS,
     "data": _DATA,
     "deploy": _DEPLOY,
+    "rebuild": _REBUILD,
+    "notify": _NOTIFY,
 }

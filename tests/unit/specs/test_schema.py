@@ -81,6 +81,8 @@ SECTIONS = {
     "secrets.sources.NAME": model.Source,
     "data": model.Data,
     "deploy": model.Deploy,
+    "rebuild": model.Rebuild,
+    "notify": model.Notify,
 }
 
 
