@@ -1,0 +1,145 @@
+"""What a killed run leaves is seen as such, and what a provider does late is not done twice."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from images.home import Home
+from images.progress import Progress
+from images.promote import moving
+from images.promote.goal import Goal
+from images.promote.job import Job, Site, known_dead, owner
+from images.promote.journal import journal
+from images.promote.lease import HeldLeaseError, newest, take
+from images.promote.reach import Contact
+from images.promote.runs import Run, UnfinishedError, leased, refuse_unfinished, unfinished
+from images.providers.base import SPEC, Order
+from images.ssh import Door
+from images.store import Image
+from specs.errors import BakehouseError
+from specs.plan import resolve
+from specs.read import read
+from tests.memory import MemoryProvider
+
+SPEC_FILE = Path(__file__).parents[4] / "specs/hobby.yaml"
+HOBBY = read(SPEC_FILE)
+GOAL = {"verb": "promote", "generation": "2"}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(Home(tmp_path), MemoryProvider(), HOBBY, SPEC_FILE)
+
+
+def test_a_run_that_lives_is_not_dead_and_one_that_ended_is_unknown(site: Site) -> None:
+    with owner(site) as name:
+        assert not known_dead(site, name)
+    assert not known_dead(site, name)
+
+
+def test_a_killed_run_is_known_to_be_dead(site: Site) -> None:
+    (site.home.root / "history").mkdir()
+    (site.home.root / "history/.hobby.abc").touch()
+    assert known_dead(site, "abc")
+
+
+def test_a_name_from_the_provider_leads_nowhere_else(site: Site) -> None:
+    (site.home.root / "history").mkdir()
+    (site.home.root / "elsewhere").touch()
+    assert not known_dead(site, "../../elsewhere")
+
+
+def test_a_run_that_gave_its_lease_back_is_no_hindrance(site: Site) -> None:
+    with leased(site, GOAL) as (lease, _):
+        with pytest.raises(HeldLeaseError, match="verb promote"):
+            refuse_unfinished(site)
+        lease.release()
+    refuse_unfinished(site)
+    assert unfinished(site, Progress()) is None
+
+
+def test_a_run_that_was_cut_short_comes_first(site: Site) -> None:
+    take(site.provider, site.name, "gone", GOAL, clock=lambda: time.time() - 3600)
+    with pytest.raises(UnfinishedError, match="promote 2 \\(epoch 1\\)"):
+        refuse_unfinished(site)
+    claim = unfinished(site, Progress())
+    assert claim is not None and claim.goal == GOAL
+
+
+def test_a_killed_run_need_not_be_waited_for(site: Site) -> None:
+    (site.home.root / "history").mkdir()
+    (site.home.root / "history/.hobby.killed").touch()
+    take(site.provider, site.name, "killed", GOAL)
+    assert unfinished(site, Progress()) is not None
+    with leased(site, GOAL) as (lease, _):
+        assert lease.epoch == 2
+
+
+@dataclass
+class Moody(MemoryProvider):
+    """Moves the IP after so many errors only; with `late` a call works and says it failed."""
+
+    errors: int = 0
+    late: bool = False
+    calls: list[str] = field(default_factory=list)
+
+    def assign(self, name: str, server: str) -> None:
+        self.calls.append(server)
+        if self.late:
+            MemoryProvider.assign(self, name, server)
+        if len(self.calls) <= self.errors:
+            raise BakehouseError("503 from the provider", "again")
+        MemoryProvider.assign(self, name, server)
+
+
+def running(site: Site) -> Run:
+    """A run that is about to move the IP."""
+    plan = resolve(HOBBY, None, ())
+    image = Image("hobby-1", "hobby", "", 0, "", "", (), {}, (0, 0, 0))
+    job = Job(site, "promote", image, 2, plan, "replica")
+    server = site.provider.create_server(Order("hobby-g2-e1", "hobby-1", "", {SPEC: "hobby"}))
+    contact = Contact(server, lambda: Door(Path("none")))
+    lease = take(site.provider, site.name, "me", Goal(job, "hobby-g1-e0", True).labels())
+    log = journal(site.home, site.name)
+    return Run(job, lease, log, Progress(), contact, {}, contact)
+
+
+def test_a_provider_that_fails_twice_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "PAUSE", 0)
+    provider = Moody(errors=2)
+    run = running(Site(Home(tmp_path), provider, HOBBY, SPEC_FILE))
+    moving.assign(run)
+    assert len(provider.calls) == 3
+    assert provider.floating_ip("hobby").server == run.there().server.id
+
+
+def test_an_answer_that_comes_too_late_counts(tmp_path: Path) -> None:
+    provider = Moody(errors=1, late=True)
+    run = running(Site(Home(tmp_path), provider, HOBBY, SPEC_FILE))
+    moving.assign(run)
+    assert len(provider.calls) == 1
+
+
+def test_a_provider_that_refuses_for_good_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "PAUSE", 0)
+    run = running(Site(Home(tmp_path), Moody(errors=99), HOBBY, SPEC_FILE))
+    with pytest.raises(BakehouseError, match="503"):
+        moving.assign(run)
+
+
+def test_nobody_moves_the_ip_without_the_lease(site: Site) -> None:
+    run = running(site)
+    claim = newest(site.provider, site.name)
+    assert claim is not None
+    site.provider.make_note("hobby-lease-2", {**claim.labels(), "owner": "another"})
+    with pytest.raises(BakehouseError, match="the lease is lost"):
+        moving.assign(run)
+    assert site.provider.floating_ip("hobby").server == ""
