@@ -26,7 +26,7 @@ from images.hosts.keys import certify, make_first_key, trust
 from images.lab import lab
 from images.machine import Description, Machine, booted
 from images.run import CommandError, Result, run
-from images.secrets.deliver import deliver
+from images.secrets.deliver import deliver, restart_readers
 from specs.model import Spec
 from specs.plan import ImagePlan
 
@@ -217,6 +217,20 @@ def test_what_is_delivered_no_more_disappears(scene: Scene) -> None:
         assert scene.machine.run(look).stdout.split() == ["borg_passphrase", "stripe-key"]
     finally:
         deliver(scene.machine.door, scene.planted)
+
+
+def test_who_reads_what_changed_starts_anew(scene: Scene) -> None:
+    readers = {"mail.password": ("guestbook",), "borg_passphrase": ("borg",)}
+    new = {**scene.planted, "mail.password": "changed", "borg_passphrase": "changed"}
+    try:
+        assert deliver(scene.machine.door, new) == ("borg_passphrase", "mail.password")
+        assert restart_readers(scene.machine.door, {"borg_passphrase"}, readers) == ()
+        assert variable_of_app(scene, 1) == scene.planted["mail.password"]
+        assert restart_readers(scene.machine.door, {"mail.password"}, readers) == ("guestbook",)
+        assert variable_of_app(scene, 1) == "changed"
+    finally:
+        deliver(scene.machine.door, scene.planted)
+        restart_readers(scene.machine.door, {"mail.password"}, readers)
 
 
 def test_a_failing_delivery_tells_no_value(scene: Scene) -> None:
