@@ -19,6 +19,8 @@ TOOLS: Final = {
     APT_HELPER: ("apt", "fetches packages"),
     "systemd-nspawn": ("systemd-container", "runs cloud-init, boots machines"),
     "unshare": ("util-linux", "keeps a bake's mounts to itself"),
+    "losetup": ("mount", "gives images and volumes to machines"),
+    "mkfs.ext4": ("e2fsprogs", "makes disks of local servers"),
     "ip": ("iproute2", "networks for machines"),
     "nft": ("nftables", "networks for machines"),
     "ssh": ("openssh-client", "asks booted machines"),

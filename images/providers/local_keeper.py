@@ -23,6 +23,7 @@ from images.isolation import isolate
 from images.machine import SEED, FirstBoot, nspawn_command, plain_folders, seed
 from images.mounts import forget_others, overlay
 from images.network import NAMESPACES, inside, network_config
+from images.providers import local_power
 from images.providers.local_disks import DEVICE_FOLDER, await_free, disk_mounted
 from images.providers.local_state import CONSOLE, DEVICES, DISK, LOCK, ROOT, Cloud, Record, record
 from images.rootfs import mounted
@@ -32,8 +33,9 @@ from specs.errors import BakehouseError
 NEEDED: Final = [Path(path) for path in ("/usr", "/etc", "/var", "/run", *sys.path, sys.prefix)]
 """What this program and nspawn read, or write for a moment."""
 
-PATIENCE: Final = 5.0
-"""Seconds to wait for the lock: who asks whether a server is on takes it for a moment."""
+PATIENCE: Final = 10.0
+"""Seconds to wait for the lock: a keeper may be on its way, up or down, and who asks whether a
+server is on takes the lock for a moment."""
 
 
 def main() -> None:
@@ -79,7 +81,7 @@ def keep_on(cloud: Cloud, server: Record, is_on: Callable[[], None]) -> None:
     """Boot the server, again whenever it reboots, until it goes down."""
     folder = cloud.folder(server.id)
     with (folder / LOCK).open("a") as lock:
-        if not _take(lock):
+        if not _take(lock, lambda: local_power.status(cloud, server.id) == "running"):
             is_on()  # another keeper has it
             return
         end_groups(cloud.group(server.id))
@@ -108,15 +110,18 @@ def keep_on(cloud: Cloud, server: Record, is_on: Callable[[], None]) -> None:
             machine.wait()
 
 
-def _take(lock: IO[str]) -> bool:
-    """Both this process and the one that waits for it hold the lock: it is free when both ended."""
+def _take(lock: IO[str], runs: Callable[[], bool]) -> bool:
+    """Hold the lock until this process and the one that waits for it ended.
+
+    False when another keeper has it, whose server runs.
+    """
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if runs() or time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
 

@@ -58,6 +58,10 @@ class Yard:
         self.doors[server.id] = door
         return door
 
+    def boot_id(self, server: Server) -> str:
+        """What tells one boot from the next; "" when it does not answer."""
+        return self.on(server, "cat /proc/sys/kernel/random/boot_id", check=False).stdout
+
     def on(self, server: Server, line: str, check: bool = True) -> Result:
         """Run a shell line on a server as root, by the door that `enter` found."""
         return ssh.as_root(self.doors[server.id], line, timeout=60, check=check)
@@ -86,6 +90,8 @@ def yard(name: str, root: Path, raw: Path, plan: ServerPlan) -> Iterator[Yard]:
     try:
         yield found
     finally:
+        for door in found.doors.values():
+            ssh.close(door)
         for server in there.servers(NAME):
             there.delete_server(server.id)
         for volume in there.volumes(NAME):

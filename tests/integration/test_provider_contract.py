@@ -148,9 +148,9 @@ def test_a_volume_is_one_server_s_at_a_time(place: Yard, pair: tuple[Server, Ser
 
 def test_off_is_off_and_on_finds_the_disk_again(place: Yard, pair: tuple[Server, Server]) -> None:
     cloud, server = place.provider, pair[0]
-    boot_id = place.on(server, "cat /proc/sys/kernel/random/boot_id").stdout
+    boot_id = place.boot_id(server)
     cloud.power_on(server.id)
-    assert place.on(server, "cat /proc/sys/kernel/random/boot_id").stdout == boot_id
+    assert place.boot_id(server) == boot_id
     cloud.create_volume("shop-data", 64 << 20, {SPEC: NAME})
     device = cloud.attach("shop-data", server.id)
     place.on(server, f"mount {device} /mnt && echo volume >/mnt/mark")
@@ -163,7 +163,7 @@ def test_off_is_off_and_on_finds_the_disk_again(place: Yard, pair: tuple[Server,
     place.enter(server)
     assert place.on(server, "cat /root/mark").stdout == "disk\n"
     assert place.on(server, f"mount {device} /mnt && cat /mnt/mark").stdout == "volume\n"
-    assert place.on(server, "cat /proc/sys/kernel/random/boot_id").stdout != boot_id
+    assert place.boot_id(server) != boot_id
     cloud.power_off(server.id)
     cloud.detach("shop-data")  # also from one that is off, whatever it had mounted
 
