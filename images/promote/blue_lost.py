@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from images.history import Journal
 from images.progress import Progress
 from images.promote import moving
 from images.promote.ending import backup, prove
 from images.promote.goal import Goal
 from images.promote.green import find
 from images.promote.job import ACTIVE, GIVEN_UP, Site, job, labels
-from images.promote.journal import Journal
 from images.promote.lease import Lease
 from images.promote.observe import SPARE, Seen, World, look
 from images.promote.runs import Outcome, Run, leased

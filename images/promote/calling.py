@@ -4,13 +4,17 @@ promote was asked for, and the person's answer."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+from images.history import journal
 from images.home import Home
 from images.progress import Progress
 from images.promote import blue_lost as lost
 from images.promote import first as begin
 from images.promote import promote as swap
+from images.promote import rollback as rolling
 from images.promote.job import Site, job
 from images.promote.observe import look
 from images.promote.runs import Outcome
@@ -19,7 +23,7 @@ from images.providers.choose import provider
 from specs.errors import BakehouseError, UsageError
 from specs.read import read
 
-__all__ = ["dry_run", "look", "promote", "site", "summary"]
+__all__ = ["dry_run", "look", "promote", "rollback", "site", "summary"]
 
 
 def site(spec: str, home: Home, provider_name: str = "") -> Site:
@@ -47,7 +51,8 @@ def promote(
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)}: only one of them makes sense", "choose one")
     progress = Progress()
-    try:
+
+    def act() -> Outcome:
         if resume:
             return swap.resume(where, progress) or nothing_to_resume(where)
         if blue_lost:
@@ -56,11 +61,36 @@ def promote(
         if first:
             return begin.promote_first(wanted, progress)
         return swap.promote(wanted, progress, until)
-    except KeyboardInterrupt:
-        raise BakehouseError(
-            "stopped; what runs on the servers goes on and ends by itself, one way or the other",
-            "`invoke promote --resume` goes on from here; `invoke status` shows what is",
-        ) from None
+
+    return _recorded(where, "promote", progress, act)
+
+
+def rollback(where: Site, to: int = 0) -> Outcome:
+    """Swap back to generation `to`, or to what served before."""
+    progress = Progress()
+    return _recorded(where, "rollback", progress, lambda: rolling.rollback(where, progress, to))
+
+
+def _recorded(
+    where: Site,
+    deed: Literal["promote", "rollback"],
+    progress: Progress,
+    act: Callable[[], Outcome],
+) -> Outcome:
+    """A swap with its line in the journal. Raises BakehouseError when a person stops it."""
+    with journal(where.home, where.name).recorded(deed, seconds=progress.seconds) as found:
+        try:
+            ended = act()
+        except KeyboardInterrupt:
+            raise BakehouseError(
+                "stopped; what runs on the servers goes on and ends by itself",
+                "`invoke promote --resume` goes on from here; `invoke status` shows what is",
+            ) from None
+        found |= {"generation": ended.generation, "server": ended.server, "pause": ended.pause}
+        found["outcome"] = "rolled-back" if ended.rolled_back else "done"
+        if ended.why:
+            found["why"] = ended.why
+        return ended
 
 
 def dry_run(where: Site, image: str, strategy: str) -> list[str]:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from images.history import Journal
 from images.hosts.certificates import renew_all
 from images.progress import Progress
 from images.promote import outside, pair
 from images.promote.goal import Goal
 from images.promote.job import Job, Site
-from images.promote.journal import Journal
 from images.promote.lease import Lease, LostLeaseError
 from images.promote.reach import Contact
 from images.promote.runs import Outcome, leased, refuse_unfinished

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from images.history import Journal
 from images.progress import Progress
 from images.promote import blue_lost, first, green, watching
 from images.promote.ending import UnhealthyError
 from images.promote.goal import Goal, read_goal
 from images.promote.job import Job, Site, job
-from images.promote.journal import Journal
 from images.promote.lease import Lease, LostLeaseError
 from images.promote.observe import World, look
 from images.promote.runs import Outcome, Run, leased, refuse_unfinished, unfinished

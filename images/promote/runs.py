@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from images.history import Journal, journal
 from images.progress import Progress
 from images.promote.job import Job, Site, known_dead, owner
-from images.promote.journal import Journal, journal
 from images.promote.lease import Claim, Lease, held_error, kept, newest, take
 from images.promote.reach import Contact
 from images.providers.base import GENERATION

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from images.history import journal
 from images.progress import Progress
 from images.promote import green
 from images.promote.goal import Goal
 from images.promote.job import Job, Site
-from images.promote.journal import journal
 from images.promote.lease import TERM, Claim, Lease, newest
 from images.promote.observe import Seen, World, look
 from images.promote.runs import Run

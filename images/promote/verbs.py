@@ -84,11 +84,9 @@ def rollback(
 ) -> None:
     """Swap back to an earlier generation; the data stays the newest."""
     from images.home import find_home
-    from images.progress import Progress
-    from images.promote.calling import site
-    from images.promote.rollback import rollback as roll_back
+    from images.promote import calling
 
-    _tell(json, roll_back(site(spec, find_home(store), provider), Progress(), to))
+    _tell(json, calling.rollback(calling.site(spec, find_home(store), provider), to))
 
 
 @verb("spec", "store", "json", "provider", history="what was done, and when")
@@ -101,17 +99,17 @@ def status(
     json: bool = False,
 ) -> None:
     """Show what runs where: servers, roles, the floating IP, and who works on it."""
+    from images.history import journal
+    from images.history import told as line_of
     from images.home import find_home
     from images.promote import calling
     from images.promote import status as told
-    from images.promote.journal import journal
-    from images.promote.journal import told as line_of
 
     home = find_home(store)
     if history:
         from specs.read import read
 
-        entries = list(journal(home, read(Path(spec)).name).entries())
+        entries = list(journal(home, read(Path(spec)).name).steps())
         emit(json, entries, "\n".join(map(line_of, entries)) or "nothing was done yet")
         return
     world = calling.look(calling.site(spec, home, provider))

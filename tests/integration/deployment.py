@@ -19,10 +19,10 @@ from images import store
 from images.build import build
 from images.garbage import collect
 from images.gc import find as find_garbage
+from images.history import journal
 from images.home import Home, find_home
 from images.progress import Progress
 from images.promote.job import ACTIVE
-from images.promote.journal import journal
 from images.providers.base import IMAGE, ROLE, Server
 from images.providers.local import Local
 from images.run import Process, Result, run, start

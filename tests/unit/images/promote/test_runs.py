@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from images.history import journal
 from images.home import Home
 from images.progress import Progress
 from images.promote import moving
 from images.promote.goal import Goal
 from images.promote.job import Job, Site, known_dead, owner
-from images.promote.journal import journal
 from images.promote.lease import HeldLeaseError, newest, take
 from images.promote.reach import Contact
 from images.promote.runs import Run, UnfinishedError, leased, refuse_unfinished, unfinished
