@@ -6,8 +6,6 @@ description, and the JSON Schema for editors takes its pattern.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 from collections.abc import Callable
@@ -78,33 +76,6 @@ def _private_network(value: str) -> Fault | None:
     return None
 
 
-SSH_KEY_TYPES: Final = {
-    "ssh-ed25519": 0,
-    "sk-ssh-ed25519@openssh.com": 0,
-    "ecdsa-sha2-nistp256": 0,
-    "ecdsa-sha2-nistp384": 0,
-    "ecdsa-sha2-nistp521": 0,
-    "sk-ecdsa-sha2-nistp256@openssh.com": 0,
-    "ssh-rsa": 3072,
-}
-"""Key types that sshd accepts, and the fewest bits of the type where it matters.
-
-3072 is `RequiredRSASize` of the ssh-audit policy for Debian 13.
-"""
-
-
-def _fields(blob: bytes) -> list[bytes] | None:
-    """The length-prefixed fields of an SSH key (RFC 4253, section 6.6), or None when torn."""
-    fields = []
-    while blob:
-        size = int.from_bytes(blob[:4], "big")
-        if len(blob) < 4 + size:
-            return None
-        fields.append(blob[4 : 4 + size])
-        blob = blob[4 + size :]
-    return fields
-
-
 SNAPSHOT_FIELDS: Final = ("archive", "date", "path", "sha256")
 """What a snapshot URL pattern may hold: the archive's name in the lock, the date of the lock's
 archive state (`20260131T120000Z`), the package's path below the archive, its digest."""
@@ -118,36 +89,6 @@ def _snapshot(value: str) -> Fault | None:
         return Fault(f"has the unknown field {{{unknown[0]}}}", f"the fields are {known}")
     if not {"path", "sha256"} & set(fields):
         return Fault("would be the same URL for every package", "put {path} or {sha256} into it")
-    return None
-
-
-_PUB: Final = "paste the one line of your .pub file, for example ~/.ssh/id_ed25519.pub"
-
-
-def ssh_key_fault(value: str) -> Fault | None:
-    """What is wrong with an SSH public key."""
-    if "PRIVATE KEY" in value:
-        return Fault(
-            "is a private key, which must never leave your machine",
-            "treat it as leaked: make a new pair, and paste the line of the .pub file",
-            show=False,
-        )
-    words = value.split()
-    if words[:1] == ["ssh-dss"]:
-        return Fault("is a DSA key, which OpenSSH no longer accepts", "make an ed25519 key")
-    more = re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]", value.removesuffix("\n"))
-    if more or len(words) < 2 or words[0] not in SSH_KEY_TYPES:
-        return Fault("must be an SSH public key", _PUB)
-    try:
-        fields = _fields(base64.b64decode(words[1], validate=True)) or []
-    except (binascii.Error, ValueError):
-        fields = []
-    torn = len(fields) < 2 or fields[0] != words[0].encode()
-    if torn or (words[0] == "ssh-ed25519" and len(fields[1]) != 32):
-        return Fault("is a damaged SSH public key", _PUB)
-    bits = int.from_bytes(fields[-1], "big").bit_length()
-    if bits < SSH_KEY_TYPES[words[0]]:
-        return Fault(f"is an RSA key of {bits} bits; 3072 is the least", "make an ed25519 key")
     return None
 
 
@@ -303,7 +244,6 @@ TIMEZONE = Kind(
 LOCALE = Kind(
     "a UTF-8 locale", r"(?:C|[a-z]{2,3}_[A-Z]{2})\.UTF-8", "for example C.UTF-8 or de_DE.UTF-8"
 )
-SSH_KEY = Kind("an SSH public key", check=ssh_key_fault)
 PACKAGE = Kind(
     "the name of a Debian package",
     r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]",

@@ -11,7 +11,7 @@ from typing import Final, get_args
 
 from specs import kinds, layout
 from specs.model import Deploy, Event, Rebuild, Rule, Ssh, System, User
-from specs.recipients import RECIPIENT
+from specs.public_keys import RECIPIENT, SSH_KEY
 from specs.rules import Rules, choice, flag, items, number, section, table, text, texts
 from specs.schema_services import APP, BORG, CADDY, DOCKER, POSTGRES
 
@@ -87,7 +87,7 @@ _SYSTEM: Final = section(
 _USER: Final = section(
     "An account for a person or for deploying. No account has a password.",
     {
-        "authorized_keys": texts(kinds.SSH_KEY, "SSH public keys that may log in.", [_KEY]),
+        "authorized_keys": texts(SSH_KEY, "SSH public keys that may log in.", [_KEY]),
         "sudo": flag("May become root, without a password.", User("").sudo, example=True),
         "groups": texts(kinds.USER, "Further groups.", ["adm"]),
         "shell": text(kinds.ABSOLUTE, "The login shell.", User("").shell),

@@ -8,6 +8,7 @@ import pytest
 
 from specs import kinds
 from specs.kinds import Kind
+from specs.public_keys import RECIPIENT, SSH_KEY
 
 
 def _wire(*fields: bytes) -> str:
@@ -16,6 +17,7 @@ def _wire(*fields: bytes) -> str:
 
 
 ED25519 = f"ssh-ed25519 {_wire(b'ssh-ed25519', bytes(32))} you@laptop"
+AGE = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 RSA_4096 = f"ssh-rsa {_wire(b'ssh-rsa', bytes([1, 0, 1]), bytes([0, 255]) + bytes(511))}"
 
 GOOD: list[tuple[Kind, list[str]]] = [
@@ -50,7 +52,8 @@ GOOD: list[tuple[Kind, list[str]]] = [
         ["ssh://u@h:23/./x", "/mnt/x", "u@h:x/y", "ssh://h/~/x"],
     ),
     (kinds.URL, ["https://example.org", "http://h:8080/a?b=c#d", "https://example.org/%20"]),
-    (kinds.SSH_KEY, [ED25519, RSA_4096, f"{ED25519}\n"]),
+    (SSH_KEY, [ED25519, RSA_4096, f"{ED25519}\n"]),
+    (RECIPIENT, [ED25519, RSA_4096, AGE]),
     (kinds.HEADER, ["X-Frame-Options", "dnt"]),
     (kinds.HEADER_VALUE, ["", "DENY", "default-src 'self'; report-to \"x\"", '{"group":"csp"}']),
 ]
@@ -74,8 +77,9 @@ BAD: list[tuple[Kind, list[str]]] = [
     (kinds.FINGERPRINT, ["a" * 40, "A" * 39, "0x" + "A" * 38]),
     (kinds.URL, ["example.org", "ftp://x", "https://", "https://a b", "https://x/{uri}"]),
     (kinds.BORG, ["", "backups", "ssh://", "u@h:", "ssh://u:p@h/x"]),
-    (kinds.SSH_KEY, ["", "ssh-ed25519", f"ssh-rsa {_wire(b'ssh-ed25519', bytes(32))}"]),
-    (kinds.SSH_KEY, [f"ssh-ed25519 {_wire(b'ssh-ed25519', bytes(31))}", f"{ED25519}\n{ED25519}"]),
+    (RECIPIENT, ["", " ", "age1short", AGE.upper(), f"{AGE}x", f"{AGE}\n", "ssh-ed25519"]),
+    (SSH_KEY, ["", "ssh-ed25519", f"ssh-rsa {_wire(b'ssh-ed25519', bytes(32))}"]),
+    (SSH_KEY, [f"ssh-ed25519 {_wire(b'ssh-ed25519', bytes(31))}", f"{ED25519}\n{ED25519}"]),
     (kinds.VALUE, ["a\0b"]),
 ]
 
@@ -89,7 +93,7 @@ HOSTILE: list[tuple[Kind, list[str]]] = [
     (kinds.BORG, ["ssh://u@-h/x"]),
     (kinds.RELATIVE, ["site\\public"]),
     (kinds.PACKAGE, ["bash-"]),
-    (kinds.SSH_KEY, [f"{ED25519}\0", f"{ED25519}\r{ED25519}", f"\x0b{ED25519}"]),
+    (SSH_KEY, [f"{ED25519}\0", f"{ED25519}\r{ED25519}", f"\x0b{ED25519}"]),
 ]
 """What would mean something else in the file that it ends up in."""
 
@@ -116,7 +120,7 @@ def test_bad_values_are_refused(kind: Kind, value: str) -> None:
     ],
 )
 def test_a_private_key_is_never_repeated(value: str) -> None:
-    fault = kinds.SSH_KEY.fault(value)
+    fault = SSH_KEY.fault(value)
     assert fault is not None
     assert not fault.show
 
@@ -126,4 +130,4 @@ def test_rsa_keys_need_3072_bits() -> None:
         number = 1 << (bits - 1)
         size = bits // 8 + 1
         key = f"ssh-rsa {_wire(b'ssh-rsa', bytes([1, 0, 1]), number.to_bytes(size, 'big'))}"
-        assert (kinds.SSH_KEY.fault(key) is None) is good
+        assert (SSH_KEY.fault(key) is None) is good
