@@ -20,7 +20,7 @@ from images.secrets.vault import RESERVED, open_vault, read_text, seal_vault, se
 from specs.errors import BakehouseError, SpecError, UsageError
 from specs.finding import near
 from specs.model import Spec
-from specs.needs import needed, welcome
+from specs.needs import needed, of_operator, welcome
 
 EDITORS: Final = ("editor", "nano", "vim", "vi")
 
@@ -68,7 +68,8 @@ def edit(spec: Spec, spec_file: Path, say: Callable[[str], None]) -> bool:
 
 def _start(spec: Spec) -> str:
     """A new file's text: the names that the spec already wants, to be filled in."""
-    lines = [f"# {name}:    for {', '.join(users)}" for name, users in needed(spec).items()]
+    wanted = {**needed(spec), **of_operator(spec)}
+    lines = [f"# {name}:    for {', '.join(users)}" for name, users in wanted.items()]
     return START.format(name=spec.name) + "".join(f"{line}\n" for line in lines)
 
 
@@ -117,7 +118,7 @@ def entries(spec: Spec, spec_file: Path) -> list[Entry]:
     """Every secret that the spec needs or that the file holds, by name."""
     path = secrets_path(spec_file)
     inside = set(open_vault(path).values) if path.exists() else set()
-    wanted = needed(spec)
+    wanted = {**needed(spec), **of_operator(spec)}
     readers = {**welcome(spec), **wanted, **dict.fromkeys(RESERVED, ("host keys",))}
     names = sorted({*wanted, *inside, *spec.secrets.sources})
     return [

@@ -41,6 +41,17 @@ def gather(spec: Spec, spec_file: Path, image: ImagePlan | None = None) -> Mappi
     return found
 
 
+def lookup(spec: Spec, spec_file: Path, name: str, reader: str) -> str:
+    """One secret, which `reader` wants on this machine. Raises as `gather`."""
+    source = spec.secrets.sources.get(name)
+    if source:
+        return printed(name, source.command, spec_file.parent)
+    known = in_file(spec_file)
+    if name not in known:
+        raise UsageError(*_missing([name], {name: (reader,)}, known, spec_file))
+    return known[name]
+
+
 def in_file(spec_file: Path) -> Mapping[str, str]:
     """What the secrets file holds, by name; nothing when there is none."""
     path = secrets_path(spec_file)

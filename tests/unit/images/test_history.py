@@ -75,8 +75,8 @@ def test_a_person_reads_what_changed_and_what_it_cost() -> None:
         "seconds": {"bake": 6.25},
         "notices": [{"to": "mail", "delivered": False, "why": "refused"}],
     }
-    assert list(deed_lines(entry, "hobby")) == [
-        "2026-01-02 03:04  hobby: promote generation 7: rolled-back in 61.5 s, writes paused 0.221 s",
+    assert list(deed_lines(entry, "web")) == [
+        "2026-01-02 03:04  web: promote generation 7: rolled-back in 61.5 s, writes paused 0.221 s",
         "    generation 7 is not well: / answers 502",
         "    ~ base: bash 5.1 → 5.2",
         "    bash fixes CVE-2026-1111",
