@@ -42,6 +42,7 @@ def switch_on(cloud: Cloud, server: str) -> None:
     try:
         run(keeper, cwd=PROJECT, timeout=120)
     except CommandError as error:
+        cut(cloud, server)
         raise BakehouseError(
             f"the server {server} cannot be switched on\n{error.message}",
             f"its console: {cloud.folder(server) / 'console.log'}",

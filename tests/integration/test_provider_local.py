@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from images.providers.base import ROLE, SPEC, Server
 from images.providers.local import Local
 from images.providers.local_network import MARKS
 from images.run import run
+from specs.errors import BakehouseError
 from specs.plan import ServerPlan, resolve
 from specs.read import read
 from tests.integration.clouds import NAME, Yard, yard
@@ -356,6 +358,18 @@ def test_a_killed_creation_is_finished_by_the_next(
     if delay == 0.3:
         place.enter(made)
     place.provider.delete_server(made.id)
+
+
+def test_what_cannot_boot_is_told_and_deleted(place: Yard) -> None:
+    cloud = place.provider
+    order = place.order("broken")
+    order = replace(order, image=cloud.image(HOBBY, "no-disk"))
+    with pytest.raises(BakehouseError, match="no disk image with a GPT"):
+        cloud.create_server(order)
+    left = next(server for server in cloud.servers(NAME) if server.name == "broken")
+    assert left.status == "off"
+    cloud.delete_server(left.id)
+    assert [trace for trace in traces(place.home) if f"servers/{left.id}" in trace] == []
 
 
 def test_a_deleted_home_is_found(
