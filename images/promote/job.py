@@ -87,6 +87,7 @@ class Job:
     def order(self, epoch: int, role: Role, *, may_init: bool = False) -> Order:
         """The server that shall run the image, with a host key that tells it at first contact."""
         name = f"{self.site.name}-g{self.generation}-e{epoch}"
+        ip = self.site.provider.floating_ip(self.site.floating_ip)
         plan = replace(
             self.plan.server,
             role=role,
@@ -94,6 +95,7 @@ class Job:
             image_id=self.image.id,
             operator_keys=(operator_key(self.site.home).public,),
             may_init=may_init,
+            floating_ips=tuple(address for address in (ip.v4, ip.v6) if address),
             first_key=first_key(self.site.folder(name)).private,
         )
         raw = store.raw_path(self.site.home, self.image.id)

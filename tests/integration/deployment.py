@@ -81,7 +81,7 @@ class Deployment:
 
     def journal(self) -> list[dict[str, Any]]:
         """What the operator wrote down so far."""
-        return list(journal(self.home, NAME).entries())
+        return list(journal(self.home, NAME).steps())
 
     def wait_for(self, seen: int, event: str, step: object, patience: float = 180) -> None:
         """Until this line stands in the journal after the first `seen` ones."""
