@@ -8,7 +8,9 @@ from pathlib import Path
 
 from images import store, stored_plan, verify
 from images.built import Built
+from images.changes import last_lock, told
 from images.check import Check, check
+from images.history import journal
 from images.home import Home, build_lock, clear_work, need_space, write_whole
 from images.locking import lock_of
 from images.ovens import local
@@ -24,10 +26,16 @@ ROOM: int = 6_000_000_000
 """Bytes that a first bake takes at its height: packages, layers, two raw disks."""
 
 
-def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
-    """Bake and prove the image of a spec, and store it as its newest generation.
+class UnprovenError(BakehouseError):
+    """An image was baked, and its suite found something wrong with it."""
 
-    Raises BakehouseError when anything fails; the store is then as it was.
+
+def build(spec: Spec, spec_file: Path, home: Home, progress: Progress, *, after: int = 0) -> Built:
+    """Bake and prove the image of a spec, and store it as its newest generation, whose number is
+    larger than `after`.
+
+    Raises UnprovenError when the image does not pass its suite, BakehouseError when anything else
+    fails; the store is then as it was.
     """
     started = time.monotonic()
     with build_lock(home, f"build-image {spec.name}", progress.note):
@@ -38,8 +46,9 @@ def build(spec: Spec, spec_file: Path, home: Home, progress: Progress) -> Built:
         image = store.find(home, recipe.id)
         cached = image is not None
         if image is None:
-            image = _bake_and_prove(recipe, lock, home, progress)
-        generation = store.add_generation(home, spec.name, image.id)
+            image, generation = _recorded(recipe, lock, home, progress, after)
+        else:
+            generation = store.add_generation(home, spec.name, image.id, after)
         clear_work(home)
     path = store.raw_path(home, image.id)
     return Built(image, generation, path, cached, time.monotonic() - started)
@@ -66,9 +75,35 @@ def prove(image: store.Image, home: Home, kind: Kind, progress: Progress) -> Rep
             digest=image.digest,
             say=progress.say,
         )
+    _record_proof(home, image.name, report)
     if report.passed:
         write_whole(home.images / image.id / f"report-{kind}.json", report.as_json())
     return report
+
+
+def _record_proof(home: Home, name: str, report: Report) -> None:
+    """A proof's line in the journal."""
+    why = {} if report.passed else {"why": report.summary()}
+    facts = {"image": report.image, "boot": report.kind, "tests": report.tests, **why}
+    outcome = "passed" if report.passed else "failed"
+    journal(home, name).record("verify", outcome, total=report.seconds, **facts)
+
+
+def _recorded(
+    recipe: Recipe, lock: Lock, home: Home, progress: Progress, after: int
+) -> tuple[store.Image, store.Generation]:
+    """A bake with its line in the journal: what changed, what it fixes, how long it took."""
+    name = recipe.spec.name
+    log = journal(home, name)
+    with log.recorded("build", image=recipe.id, seconds=progress.seconds) as found:
+        before = last_lock(home, name)
+        try:
+            image = _bake_and_prove(recipe, lock, home, progress)
+        finally:
+            found.update(told(home, before, lock))
+        generation = store.add_generation(home, name, image.id, after)
+        found["generation"] = generation.number
+    return image, generation
 
 
 def _bake_and_prove(recipe: Recipe, lock: Lock, home: Home, progress: Progress) -> store.Image:
@@ -83,12 +118,13 @@ def _bake_and_prove(recipe: Recipe, lock: Lock, home: Home, progress: Progress) 
             digest=baked.disk.digest,
             say=progress.say,
         )
+    _record_proof(home, recipe.spec.name, report)
     write_whole(staged / "report.json", report.as_json())
     if not report.passed:
         kept = home.root / "failed"
         shutil.rmtree(kept, ignore_errors=True)
         staged.rename(kept)
-        raise BakehouseError(
+        raise UnprovenError(
             f"{recipe.id} did not pass its verification\n{report.summary()}",
             f"the image is in {kept}, for a look; nothing was published",
         )

@@ -54,9 +54,15 @@ def fitting_lock(spec: Spec, spec_file: Path) -> Renewed | None:
 
 
 def lock_again(
-    spec: Spec, spec_file: Path, home: Home, progress: Progress, only: str | None = ""
+    spec: Spec,
+    spec_file: Path,
+    home: Home,
+    progress: Progress,
+    only: str | None = "",
+    *,
+    write: bool = True,
 ) -> Renewed:
-    """Renew the lock of a spec, on its own.
+    """Renew the lock of a spec, on its own; without `write` only tell what it would become.
 
     `only` is `security` or a package's name, empty for everything, None for nothing but what the
     spec wants anew. Raises BakehouseError when it cannot be, UsageError for an unknown package.
@@ -66,17 +72,23 @@ def lock_again(
     how_far = archive.AS_LOCKED if only is None else archive.parse_scope(only, locked)
     with build_lock(home, f"lock {spec.name}", progress.note):
         clear_work(home)
-        return _renew(spec, spec_file, home, progress, how_far)
+        return _renew(spec, spec_file, home, progress, how_far, write=write)
 
 
 def _renew(
-    spec: Spec, spec_file: Path, home: Home, progress: Progress, how_far: archive.Scope
+    spec: Spec,
+    spec_file: Path,
+    home: Home,
+    progress: Progress,
+    how_far: archive.Scope,
+    *,
+    write: bool = True,
 ) -> Renewed:
     """Ask the archives, and write the lock beside the spec when it changes."""
     path = lock_path(spec_file)
     with progress.stage("lock"):
         old = read_lock(spec_file)
         new = archive.make_lock(spec, spec_file.parent, old, home, progress.say, how_far=how_far)
-        if new is not old:
+        if write and new is not old:
             write_whole(path, dump(new))
     return Renewed(old, new, path)

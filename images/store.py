@@ -128,12 +128,14 @@ def _generation(file: Path) -> Generation:
     return found
 
 
-def add_generation(home: Home, name: str, image_id: str) -> Generation:
-    """The generation of this image: the newest when that is it already, else a new one."""
+def add_generation(home: Home, name: str, image_id: str, after: int = 0) -> Generation:
+    """The generation of this image: the newest when that is it already, else a new one, whose
+    number is larger than all of this home and than `after` (what the provider knows)."""
     last = max(generations(home, name), key=lambda g: g.number, default=None)
     if last is not None and last.image == image_id:
         return last
-    new = Generation(name, last.number + 1 if last else 1, image_id, now())
+    number = max(last.number if last else 0, after) + 1
+    new = Generation(name, number, image_id, now())
     folder = home.generations / name
     write_whole(folder / f"{new.number}.json", json.dumps(asdict(new)) + "\n")
     return new

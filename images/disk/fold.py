@@ -66,9 +66,8 @@ def pack(
     Raises BakehouseError for content that cannot be packed, or when a tool fails.
     """
     *lower, last = layers
-    key = hashlib.sha256(f"{base_id} {epoch} {_source_digest()}".encode()).hexdigest()[:32]
     made = Makings(lower, tools, epoch, gpt.names(base_id))
-    with _locked(cache / key) as folder:
+    with _locked(cache / base_key(base_id, epoch)) as folder:
         base_tree = _base_tree(folder, made)
         change = tree.scan(last, epoch)
         size = gpt.disk_size(tree.merge(base_tree, change))
@@ -82,6 +81,11 @@ def pack(
         digests = chunks.digest(disk, base.disk, base.chunks)
         disk.replace(out)
     return Disk(out, size, digests.digest, digests, made.ids.file_system)
+
+
+def base_key(base_id: str, epoch: int) -> str:
+    """The name of a base disk in its cache."""
+    return hashlib.sha256(f"{base_id} {epoch} {_source_digest()}".encode()).hexdigest()[:32]
 
 
 @once

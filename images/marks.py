@@ -1,0 +1,94 @@
+"""Marks on what was baked: pinned generations stay, bad images are not tried again.
+
+`<home>/marks/<spec>/<generation>.pinned`, and `<home>/marks/<spec>/<image>.bad` with the reason; a
+bad one is noted at the provider, too, for runs on other machines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from images.history import stamp
+from images.home import Home, write_whole
+from images.providers.base import Provider
+from images.store import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """Why an image is not tried again, and since when (UTC)."""
+
+    why: str
+    time: str
+
+
+def pin(home: Home, generation: Generation) -> None:
+    """Keep a generation, whatever its age."""
+    write_whole(_pin(home, generation), "")
+
+
+def unpin(home: Home, generation: Generation) -> bool:
+    """Let it age again; False when it was not pinned."""
+    path = _pin(home, generation)
+    found = path.exists()
+    path.unlink(missing_ok=True)
+    return found
+
+
+def pinned(home: Home, spec: str) -> frozenset[int]:
+    """The generations of a spec that are pinned."""
+    files = _folder(home, spec).glob("*.pinned")
+    return frozenset(int(file.stem) for file in files if file.stem.isdecimal())
+
+
+def mark_bad(home: Home, provider: Provider | None, spec: str, image: str, why: str) -> None:
+    """Remember that an image did not prove itself."""
+    write_whole(_bad(home, spec, image), json.dumps({"why": why, "time": stamp()}) + "\n")
+    if provider:
+        provider.make_note(_note(spec, image), {"image": image})
+
+
+def bad(home: Home, provider: Provider | None, spec: str, image: str) -> Bad | None:
+    """Why an image is not to be tried, or None when it may be."""
+    try:
+        return Bad(**json.loads(_bad(home, spec, image).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    except (ValueError, TypeError):
+        return Bad("its mark cannot be read", "")
+    name = _note(spec, image)
+    if provider and any(note.name == name for note in provider.notes(name)):
+        return Bad("another machine marked it bad", "")
+    return None
+
+
+def forgive(home: Home, provider: Provider | None, spec: str, image: str) -> None:
+    """Let an image be tried again."""
+    _bad(home, spec, image).unlink(missing_ok=True)
+    if provider:
+        provider.delete_note(_note(spec, image))
+
+
+def all_bad(home: Home, spec: str) -> Iterator[str]:
+    """The images of a spec that this machine knows to be bad."""
+    return (file.stem for file in sorted(_folder(home, spec).glob("*.bad")))
+
+
+def _folder(home: Home, spec: str) -> Path:
+    return home.root / "marks" / spec
+
+
+def _pin(home: Home, generation: Generation) -> Path:
+    return _folder(home, generation.name) / f"{generation.number}.pinned"
+
+
+def _bad(home: Home, spec: str, image: str) -> Path:
+    return _folder(home, spec) / f"{Path(image).name}.bad"
+
+
+def _note(spec: str, image: str) -> str:
+    """A name that is no lease's: a spec's name has no dot."""
+    return f"{spec}.bad-{image.rpartition('-')[2]}"
