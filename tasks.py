@@ -18,10 +18,23 @@ from images.calls import emit
 from images.hosts.verbs import host_keys, known_hosts
 from images.options import IMAGE_HELP, SPEC, verb
 from images.promote.verbs import promote, rollback, status
+from images.scheduled.verbs import ONLY_HELP, gc, history, pin, rebuild, unpin
 from images.secrets.verbs import secrets
 from specs.errors import UsageError
 
-__all__ = ["host_keys", "known_hosts", "promote", "rollback", "secrets", "status"]
+__all__ = [
+    "gc",
+    "history",
+    "host_keys",
+    "known_hosts",
+    "pin",
+    "promote",
+    "rebuild",
+    "rollback",
+    "secrets",
+    "status",
+    "unpin",
+]
 
 ROOT: Final = Path(__file__).parent
 
@@ -96,9 +109,6 @@ def render(_: Context, spec: str = SPEC, out: str = "rendered") -> None:
 def lock(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> None:
     """Make the lock of a spec, or bring it in line with the spec; what can stay stays."""
     _renew(spec, store, json, None)
-
-
-ONLY_HELP: Final = "`security` (what the security suites have newer), or a package of the lock"
 
 
 @verb("spec", "store", "json", only=ONLY_HELP)
@@ -298,34 +308,6 @@ def open(_: Context, port: int = 8080, spec: str = SPEC, store: str = "") -> Non
         told = f"http://127.0.0.1:{door.port}/ leads to {door.target[0]}; Ctrl-C ends it"
         print(told, flush=True)
         Event().wait()
-
-
-@verb(
-    "store",
-    "json",
-    servers="also the local cloud's servers that are neither active nor standby",
-    all="the whole local cloud: its servers, disks, volumes and leases",
-    dry_run="only tell what would be freed",
-)
-def gc(
-    _: Context,
-    servers: bool = False,
-    all: bool = False,
-    dry_run: bool = False,
-    store: str = "",
-    json: bool = False,
-) -> None:
-    """Free what nothing needs: left-overs of killed runs, servers out of use."""
-    from images.garbage import collect, summary
-    from images.gc import find
-    from images.home import find_home
-
-    found = find(find_home(store), servers=servers, everything=all)
-    if not dry_run:
-        collect(found, lambda line: print(line, file=sys.stderr))
-    data = {"dry_run": dry_run, "freed": [garbage.as_data() for garbage in found]}
-    listed = [f"would free {garbage}" for garbage in found if dry_run]
-    emit(json, data, "\n".join([*listed, summary(found)]))
 
 
 @verb("store", "json")

@@ -37,13 +37,13 @@ def site(spec: str, home: Home, provider_name: str = "") -> Site:
 def promote(
     where: Site,
     *,
-    image: str,
-    first: bool,
-    resume: bool,
-    until: int,
-    blue_lost: bool,
-    accept_loss: str,
-    strategy: str,
+    image: str = "",
+    first: bool = False,
+    resume: bool = False,
+    until: int = swap.LAST,
+    blue_lost: bool = False,
+    accept_loss: str = "",
+    strategy: str = "",
 ) -> Outcome:
     """Whichever kind of promote was asked for; they exclude each other."""
     kinds = {"--first": first, "--resume": resume, "--blue-lost": blue_lost}

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from images.history import Journal
+from images.marks import mark_bad
 from images.progress import Progress
 from images.promote import blue_lost, first, green, watching
 from images.promote.ending import UnhealthyError
@@ -164,6 +165,7 @@ def back(run: Run, error: UnhealthyError) -> Outcome:
     """Green serves badly: the same swap with the roles exchanged, so with the newest data."""
     why = f"generation {run.job.generation} is not well: {error.message}"
     run.note(f"{why}; going back")
+    mark_bad(run.site.home, run.site.provider, run.site.name, run.job.image.id, why)
     generation = int(run.blue.server.labels[GENERATION])
     wanted = job(run.site, "rollback", generation=generation, strategy=run.job.strategy)
     goal = Goal(wanted, run.there().name, fresh=False)

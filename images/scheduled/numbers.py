@@ -38,6 +38,16 @@ def serving(site: Site) -> Known | None:
     return None
 
 
+def newest(site: Site) -> Known | None:
+    """The newest generation that this home or the provider knows."""
+    ours = [Known(g.number, g.image, _seconds(g.created)) for g in _generations(site)]
+    return max([*ours, *noted(site)], key=lambda known: known.number, default=None)
+
+
+def _generations(site: Site) -> Iterator[store.Generation]:
+    return store.generations(site.home, site.name)
+
+
 def noted(site: Site) -> list[Known]:
     """The generations that the provider has notes of, oldest first."""
     return sorted(_noted(site), key=lambda known: known.number)
