@@ -11,15 +11,18 @@ from dataclasses import replace
 from typing import Final
 
 from . import acts, guard, holding, pooling, release, replication, state, sync, wire
-from .facts import MARGIN, Facts
+from .facts import Facts
 from .state import ProgramError
-from .swapping import Pass, Swap, aged, unit
+from .swapping import Pass, Swap, unit
 
 RUNNING_ENDS: Final = 0.15
 """Seconds that running requests may take to end before the last pass over the files begins."""
 
 PAUSE: Final = 3.0
 """Seconds that transactions may take to end; the longest one was looked at before."""
+
+FILES: Final = 10.0
+"""Seconds that the last pass over the files may still take once the database has stopped."""
 
 SOON: Final = 0.002
 """Seconds between two looks inside the pause."""
@@ -67,17 +70,19 @@ def settle(swap: Swap) -> Facts:
     if swap.facts.database:
         swap.line.ask("checkpoint", limit=60)
     sync.run(sync.folders(swap.server))
+    swap.ready = sync.Ready(sync.folders(swap.server))
     return replace(swap.facts, settled=True)
 
 
 def hold(swap: Swap) -> Facts:
     """New requests to apps with files wait; running ones end, or go on and are carried later."""
+    ready = swap.ready or sync.Ready(sync.folders(swap.server))
     swap.line.ask("hold")
     end = time.monotonic() + RUNNING_ENDS
     while (running := swap.line.ask("running")["running"]) and time.monotonic() < end:
         time.sleep(0.01)
     swap.late = bool(running)
-    swap.files = Pass(sync.folders(swap.server))
+    swap.files = Pass(ready)
     return replace(swap.facts, held=True)
 
 
@@ -108,9 +113,9 @@ def replayed(swap: Swap) -> Facts:
 def carry_files(swap: Swap) -> Facts:
     """The last pass over the files is over; a new process makes it itself."""
     if swap.files is None:
-        swap.files = Pass(sync.folders(swap.server))
+        swap.files = Pass(sync.Ready(sync.folders(swap.server)))
     last, swap.files = swap.files, None
-    last.finish(max(aged(swap).left - MARGIN / 2, 1.0))
+    last.finish(FILES)
     if swap.late:
         swap.known = sync.listing(sync.folders(swap.server))
     return replace(swap.facts, files=True)

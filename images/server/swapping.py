@@ -27,6 +27,8 @@ class Swap:
     facts: Facts
     evidence: dict[str, Any] | str = ""
     """The answer to `fence` that this process got, or a person's word."""
+    ready: sync.Ready | None = None
+    """The last pass over the files, opened but not begun."""
     files: Pass | None = None
     late: bool = True
     """Whether requests may have run on blue that began before the hold; known by who held."""
@@ -69,16 +71,16 @@ class Swap:
 class Pass(threading.Thread):
     """The last pass over the files, beside the steps that stop the database."""
 
-    def __init__(self, paths: list[str]) -> None:
+    def __init__(self, ready: sync.Ready) -> None:
         super().__init__(daemon=True)
-        self.paths = paths
+        self.ready = ready
         self.error: Exception | None = None
         self.start()
 
     def run(self) -> None:
         """One pass; its error is for whoever waits."""
         try:
-            sync.run(self.paths)
+            self.ready.run()
         except (OSError, ProgramError) as error:
             self.error = error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -108,6 +109,80 @@ def run(paths: Sequence[str], kind: Kind = "mirror", known: Iterable[str] = ()) 
     if failed:
         raise ProgramError(f"files were not carried: {'; '.join(failed)}")
     return "".join(said)
+
+
+OPENED: Final = 10.0
+"""Seconds that the other end may take to be there; without it the pass begins anew."""
+
+
+class Ready:
+    """A pass whose other end already runs and waits for our first word.
+
+    It reads no folder before it has our filters, so it may be opened early: what is left for the
+    pass itself is one start of rsync here.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.ends = {path: self._open(path) for path in paths}
+        for end in self.ends.values():
+            assert end.stdout is not None
+            select.select([end.stdout], [], [], OPENED)  # it begins with its version
+
+    @staticmethod
+    def _open(path: str) -> subprocess.Popen[bytes]:
+        words = ["ssh", "-F", CONFIG, "-oControlPath=none", "peer", *asked(path)]
+        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def run(self) -> None:
+        """The pass; in its place a whole new one when an end was lost meanwhile."""
+        running = []
+        for path, end in self.ends.items():
+            assert end.stdin is not None
+            assert end.stdout is not None
+            words = [*command(path, "mirror", own_socket()), f"--rsh={relay(end)}"]
+            running.append(subprocess.Popen(words, stdin=subprocess.DEVNULL))
+        codes = [process.wait() for process in running]
+        self.close()
+        if any(code not in (0, VANISHED) for code in codes):
+            run(list(self.ends))
+
+    def close(self) -> None:
+        """Hang up; the other end goes with the connection."""
+        for end in self.ends.values():
+            for pipe in (end.stdin, end.stdout):
+                if pipe is not None:
+                    pipe.close()
+            end.terminate()
+            end.wait()
+
+
+def asked(path: str) -> list[str]:
+    """The words with which our rsync asks for this folder, as it gives them to ssh."""
+    tell = '--rsh=/bin/sh -c \'printf "word:%s\\n" "$@" >&2; exit 1\''
+    done = subprocess.run(
+        [*command(path, "mirror", own_socket()), tell],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    words = [line[5:] for line in done.stderr.splitlines() if line.startswith("word:")]
+    if words[:1] != ["rsync"]:
+        raise ProgramError(f"rsync does not say how it asks for {path}: {done.stderr[:200]}")
+    return words
+
+
+def relay(end: subprocess.Popen[bytes]) -> str:
+    """A remote shell that only ties rsync to the ends of a connection that is open already.
+
+    It ends when the other end does: rsync waits for that, and keeps its own side open.
+    """
+    assert end.stdin is not None
+    assert end.stdout is not None
+    ours = f"/proc/{os.getpid()}/fd"
+    there, back = f"{ours}/{end.stdin.fileno()}", f"{ours}/{end.stdout.fileno()}"
+    line = f"exec 3<&0; cat <&3 >{there} & cat <{back}; kill $! 2>/dev/null || :"
+    return f"/bin/sh -c '{line}'"
 
 
 def pending(paths: Sequence[str]) -> dict[str, int]:
