@@ -55,6 +55,12 @@ class Claim:
         """Whether its holder gave it back or let it run out."""
         return not self.held or now >= self.expires
 
+    @property
+    def what(self) -> str:
+        """What its holder does, in words."""
+        verb, generation = self.goal.get("verb", "a run"), self.goal.get("generation", "")
+        return f"{verb} to generation {generation}" if generation else verb
+
     def labels(self) -> dict[str, str]:
         """As it stands at the provider."""
         state = "held" if self.held else "released"
@@ -127,6 +133,12 @@ class Lease:
             self.check()
             self._write(self.clock(), held=False)
 
+    def lapse(self) -> None:
+        """Stop before the end: anybody may take it now, and sees that something is unfinished."""
+        with self._lock:
+            self.check()
+            self._write(self.clock(), held=True)
+
     def _write(self, expires: float, held: bool) -> None:
         old = self.claim
         claim = Claim(old.number, old.owner, expires, held, old.goal)
@@ -179,9 +191,8 @@ def take(
 def held_error(spec: str, claim: Claim, now: float) -> HeldLeaseError:
     """Who has it, what for, and how long yet."""
     left = max(0, round(claim.expires - now))
-    what = " ".join(f"{key} {value}" for key, value in sorted(claim.goal.items()))
     return HeldLeaseError(
-        f"another run holds the lease of {spec} (epoch {claim.number}, {what or 'no goal'}); "
+        f"another run holds the lease of {spec} (epoch {claim.number}: {claim.what}); "
         f"without a sign of life it ends in {left} s",
         "wait for it: `invoke status` tells what it does",
     )

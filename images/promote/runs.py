@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -119,8 +119,13 @@ def leased(site: Site, goal: Mapping[str, str]) -> Iterator[tuple[Lease, Journal
     """
     with owner(site) as name:
         lease = take(site.provider, site.name, name, goal, dead=lambda o: known_dead(site, o))
-        with kept(lease):
-            yield lease, journal(site.home, site.name)
+        try:
+            with kept(lease):
+                yield lease, journal(site.home, site.name)
+        finally:
+            if lease.claim.held:
+                with suppress(BakehouseError):  # lost: then it is not ours to end
+                    lease.lapse()
 
 
 def refuse_unfinished(site: Site) -> None:
@@ -130,9 +135,8 @@ def refuse_unfinished(site: Site) -> None:
         return
     if not claim.ended(time.time()) and not known_dead(site, claim.owner):
         raise held_error(site.name, claim, time.time())
-    what = " ".join(claim.goal.get(key, "") for key in ("verb", "generation")).strip()
     raise UnfinishedError(
-        f"a run was cut short: {what} (epoch {claim.number})",
+        f"a run was cut short: {claim.what} (epoch {claim.number})",
         "end it first: `invoke promote --resume`",
     )
 

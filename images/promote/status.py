@@ -100,10 +100,9 @@ def lease_line(claim: Claim | None) -> str:
     """Whether somebody works on it."""
     if claim is None or not claim.held:
         return "  nobody works on it"
-    what = f"{claim.goal.get('verb', '?')} to generation {claim.goal.get('generation', '?')}"
     if claim.ended(time.time()):
-        return f"  a {what} was cut short: `invoke promote --resume` ends it"
-    return f"  a {what} runs (epoch {claim.number})"
+        return f"  cut short: {claim.what}; `invoke promote --resume` ends it"
+    return f"  at work: {claim.what} (epoch {claim.number})"
 
 
 def plan_lines(wanted: Job, progress: Progress) -> list[str]:

@@ -46,7 +46,7 @@ def test_a_held_lease_is_refused_with_who_and_until_when() -> None:
     provider, clock = MemoryProvider(), Clock()
     taken(provider, clock)
     clock.now += 5
-    with pytest.raises(HeldLeaseError, match=r"epoch 1, verb promote\).*ends in 55 s"):
+    with pytest.raises(HeldLeaseError, match=r"epoch 1: promote\).*ends in 55 s"):
         taken(provider, clock, "b")
 
 
@@ -60,6 +60,14 @@ def test_released_and_expired_leases_are_taken_over_with_the_next_number() -> No
     with pytest.raises(LostLeaseError):
         second.renew()
     third.check()
+
+
+def test_a_lease_that_lapsed_is_taken_at_once_and_was_not_given_back() -> None:
+    provider, clock = MemoryProvider(), Clock()
+    taken(provider, clock).lapse()
+    claim = newest(provider, "hobby")
+    assert claim is not None and claim.held and claim.ended(clock())
+    assert taken(provider, clock, "b").epoch == 2
 
 
 def test_only_the_newest_note_is_kept() -> None:

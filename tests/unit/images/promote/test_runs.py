@@ -55,16 +55,23 @@ def test_a_name_from_the_provider_leads_nowhere_else(site: Site) -> None:
 
 def test_a_run_that_gave_its_lease_back_is_no_hindrance(site: Site) -> None:
     with leased(site, GOAL) as (lease, _):
-        with pytest.raises(HeldLeaseError, match="verb promote"):
+        with pytest.raises(HeldLeaseError, match="promote to generation 2"):
             refuse_unfinished(site)
         lease.release()
     refuse_unfinished(site)
     assert unfinished(site, Progress()) is None
 
 
+def test_a_run_that_fails_leaves_a_lease_that_nobody_need_wait_for(site: Site) -> None:
+    with pytest.raises(BakehouseError, match="no server"), leased(site, GOAL):
+        site.provider.set_labels("s99", {})
+    with pytest.raises(UnfinishedError):
+        refuse_unfinished(site)
+
+
 def test_a_run_that_was_cut_short_comes_first(site: Site) -> None:
     take(site.provider, site.name, "gone", GOAL, clock=lambda: time.time() - 3600)
-    with pytest.raises(UnfinishedError, match="promote 2 \\(epoch 1\\)"):
+    with pytest.raises(UnfinishedError, match="promote to generation 2 \\(epoch 1\\)"):
         refuse_unfinished(site)
     claim = unfinished(site, Progress())
     assert claim is not None and claim.goal == GOAL
