@@ -18,7 +18,7 @@ from images.calls import emit
 from images.hosts.verbs import host_keys, known_hosts
 from images.options import IMAGE_HELP, SPEC, verb
 from images.promote.verbs import promote, rollback, status
-from images.scheduled.verbs import ONLY_HELP, gc, history, pin, rebuild, unpin
+from images.scheduled.verbs import ONLY_HELP, gc, history, pin, rebuild, schedule, unpin
 from images.secrets.verbs import secrets
 from specs.errors import UsageError
 
@@ -31,6 +31,7 @@ __all__ = [
     "promote",
     "rebuild",
     "rollback",
+    "schedule",
     "secrets",
     "status",
     "unpin",

@@ -61,7 +61,9 @@ def verb(help_: dict[str, str]) -> Callable[[Callable[P, None]], Any]:
                     print(f"error: {told}", file=sys.stderr)
                 sys.exit(told.exit_code)
 
-        return task(guarded, help={key.replace("_", "-"): text for key, text in help_.items()})
+        return task(
+            guarded, help={key.strip("_").replace("_", "-"): text for key, text in help_.items()}
+        )
 
     return decorate
 

@@ -47,12 +47,47 @@ def rebuild(
     require_root("baking an image")
     where = site(spec, find_home(store), provider)
     if due and (waits := dates.waits(where.home, where.spec)):
-        emit(json, {"ok": True, "outcome": "nothing-to-do", "spec": where.name}, waits)
+        _say(waits)
         return
     progress = Progress()
     ended = run(Run(where, ways(where, progress, only), Wish(dry_run, retry), progress))
     emit(json, ended.as_data(), "\n".join(ended.lines()))
     sys.exit(ended.exit_code)
+
+
+@verb(
+    "spec",
+    "json",
+    with_="systemd, cron, github-actions or gitlab-ci",
+    out="the folder to write the files below (default: here)",
+    install="systemd and cron: put them in place on this machine, and start",
+    remove="systemd and cron: take them away again",
+)
+def schedule(
+    _: Context,
+    with_: str,
+    spec: str = SPEC,
+    out: str = ".",
+    install: bool = False,
+    remove: bool = False,
+    json: bool = False,
+) -> None:
+    """Write, install or remove what starts `invoke rebuild`, by `rebuild.schedule` of the spec."""
+    from images.run import require_root
+    from images.scheduled import schedule as work
+    from specs.read import read
+
+    found = work.schedule(read(Path(spec)), Path(spec), with_)
+    if install and remove:
+        raise UsageError("--install and --remove: only one of them makes sense", "choose one")
+    if install or remove:
+        require_root("changing this machine's schedule")
+        paths = work.install(found) if install else work.remove(found)
+    else:
+        paths = work.write(found, Path(out))
+    verb_ = "removed" if remove else "wrote"
+    text = "\n".join(f"{verb_} {path}" for path in paths) or "there was nothing to remove"
+    emit(json, {"with": with_, verb_: [str(path) for path in paths]}, text)
 
 
 @verb("store", "json", spec="only of this spec file (default: of all)")
