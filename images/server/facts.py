@@ -59,6 +59,8 @@ class Facts:
     primary: bool = False
     released: bool = False
     resumed: bool = False
+    serves: bool = False
+    """Every web app is up on green."""
     forwarded: bool = False
     followed: bool = False
     reconciled: bool = False

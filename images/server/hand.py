@@ -20,7 +20,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from . import acts, guard, holding, pooling, preflight, replication, roles, sending, state, wire
+from . import (
+    acts,
+    apps,
+    guard,
+    holding,
+    pooling,
+    preflight,
+    replication,
+    roles,
+    sending,
+    state,
+    wire,
+)
 from .roles import State
 from .state import ProgramError
 
@@ -127,6 +139,17 @@ class Hand:
     def probe(self, _: Question) -> Answer:
         """An app's own way to a write was answered: through the pooler, by a primary."""
         return {"transaction": pooling.probe()}
+
+    def reach(self, question: Question) -> Answer:
+        """The tunnel leads to the peer's Postgres and to its apps with files, all `but` these."""
+        if state.server()["postgres"]:
+            pooling.reach()
+        for app in holding.apps():
+            for port in app["ports"] if app["name"] not in question["but"] else []:
+                why = apps.asked(port + holding.FORWARD, app["health"] or "/")
+                if why and (app["health"] or not why.startswith("answers")):
+                    raise ProgramError(f"{app['name']} on the peer, by the tunnel: {why}")
+        return {}
 
     # Steps 2 and 3.
 
@@ -288,6 +311,7 @@ VERBS: Final[Mapping[str, tuple[Verb, Roles | None]]] = {
     "replication": (Hand.standbys, ANY),
     "running": (Hand.running, ANY),
     "probe": (Hand.probe, ANY),
+    "reach": (Hand.reach, ANY),
     "slot": (Hand.slot, BEFORE),
     "drop_slot": (Hand.drop_slot, BEFORE),
     "arm": (Hand.arm, ANY),

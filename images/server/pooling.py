@@ -114,6 +114,13 @@ def backends(console: wire.Wire) -> set[int]:
     return {int(row[at] or 0) for row in rows}
 
 
+def reach(patience: float = 5) -> None:
+    """The way to the peer's Postgres is open, and is the pooler's own. Raises ProgramError."""
+    for database in state.server()["postgres"]["databases"]:
+        with wire.Wire(wire.PEER, database["owner"], database["name"], patience) as peer:
+            peer.query("SELECT pg_is_in_recovery()")
+
+
 def probe(patience: float = 10) -> str:
     """An app's own way to a write: by its login, through the pooler; the transaction's number.
 

@@ -87,19 +87,28 @@ def _streaming(version: int) -> bool:
 
 def warm_apps(server: dict[str, Any]) -> list[str]:
     """Start all web apps; the names of those that are not up in time."""
-    units = {app["name"]: f"bakehouse-app@{app['name']}.service" for app in server["apps"]}
-    wanted = [app["name"] for app in server["apps"] if app["kind"] == "web"]
-    if not wanted:
+    cold = cold_apps(server)
+    if not cold:
         return []
-    start = ["systemctl", "start", "--no-block", *(units[name] for name in wanted)]
+    units = [f"bakehouse-app@{name}.service" for name in cold]
+    start = ["systemctl", "start", "--no-block", *units]
     subprocess.run(start, check=False, capture_output=True)
     end = time.monotonic() + WARM
-    while cold := [name for name in wanted if not _is_active(units[name])]:
+    while cold := cold_apps(server):
         if time.monotonic() > end:
             break
         time.sleep(0.3)
     return cold
 
 
-def _is_active(name: str) -> bool:
-    return subprocess.run(["systemctl", "is-active", "--quiet", name], check=False).returncode == 0
+def cold_apps(server: dict[str, Any]) -> list[str]:
+    """The web apps that do not serve here: some cannot start on a database that they only read."""
+    names = [app["name"] for app in server["apps"] if app["kind"] == "web"]
+    if not names:
+        return []
+    units = [f"bakehouse-app@{name}.service" for name in names]
+    done = subprocess.run(
+        ["systemctl", "is-active", *units], capture_output=True, text=True, check=False
+    )
+    words = done.stdout.splitlines()
+    return [name for name, word in zip(names, words, strict=True) if word != "active"]

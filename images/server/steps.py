@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from . import acts, guard, holding, pooling, release, replication, state, sync, wire
+from . import acts, guard, holding, pooling, prepare, release, replication, state, sync, wire
 from .facts import Facts
 from .state import ProgramError
 from .swapping import Pass, Swap, unit
@@ -34,6 +34,8 @@ def warm_up(swap: Swap) -> Facts:
         pooling.point("here")  # a former blue's led to the peer, past the peer's own pooler
         swap.line.ask("probe")
         swap.line.ask("checkpoint", limit=300)
+    swap.cold = prepare.cold_apps(swap.server)
+    swap.line.ask("reach", but=swap.cold)
     sync.run(sync.folders(swap.server))
     return replace(swap.facts, warm=True)
 
@@ -177,6 +179,14 @@ def resume(swap: Swap) -> Facts:
     """Writes flow, to green."""
     swap.line.ask("resume")
     return replace(swap.facts, resumed=True)
+
+
+def start_apps(swap: Swap) -> Facts:
+    """The apps that could not start before green's database could be written; mostly none."""
+    cold = prepare.cold_apps(swap.server) if swap.cold is None else swap.cold
+    for name in cold:
+        unit("restart", f"bakehouse-app@{name}.service")
+    return replace(swap.facts, serves=True)
 
 
 def forward(swap: Swap) -> Facts:

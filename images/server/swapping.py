@@ -27,6 +27,8 @@ class Swap:
     facts: Facts
     evidence: dict[str, Any] | str = ""
     """The answer to `fence` that this process got, or a person's word."""
+    cold: list[str] | None = None
+    """Web apps that are not up here before green can write; None after a restart."""
     ready: sync.Ready | None = None
     """The last pass over the files, opened but not begun."""
     files: Pass | None = None

@@ -58,6 +58,7 @@ TABLE: Final = (
     Step("9 release", _C, steps.release_apps, lambda f: f.released, "stuck", needs_blue=False),
     Step("10 point", _F, steps.point_pooler, lambda f: f.blue == "following", "retry"),
     Step("10 resume", _F, steps.resume, _sql(lambda f: f.resumed), "retry"),
+    Step("10 apps", _F, steps.start_apps, lambda f: f.serves, "retry", needs_blue=False),
     Step("10 forward", _F, steps.forward, lambda f: f.forwarded, "retry"),
     Step("10 serve", _F, steps.serve, lambda f: f.green == "serving", "retry", needs_blue=False),
     Step("11 follow", _F, steps.follow, _sql(lambda f: f.followed), "retry"),

@@ -52,10 +52,14 @@ def following(facts: Facts) -> str:
         (replace(CLAIMED, primary=True), "9 release"),
         (replace(CLAIMED, primary=True, released=True), "10 point"),
         (replace(FLOWING, resumed=False), "10 resume"),
-        (FLOWING, "10 forward"),
-        (replace(FLOWING, forwarded=True), "10 serve"),
-        (replace(FLOWING, forwarded=True, green="serving"), "11 follow"),
-        (replace(FLOWING, forwarded=True, green="serving", followed=True), "11 reconcile"),
+        (FLOWING, "10 apps"),
+        (replace(FLOWING, serves=True), "10 forward"),
+        (replace(FLOWING, serves=True, forwarded=True), "10 serve"),
+        (replace(FLOWING, serves=True, forwarded=True, green="serving"), "11 follow"),
+        (
+            replace(FLOWING, serves=True, forwarded=True, green="serving", followed=True),
+            "11 reconcile",
+        ),
     ],
 )
 def test_the_probes_say_what_is_next(facts: Facts, name: str) -> None:
@@ -102,6 +106,7 @@ def test_without_a_database_files_and_apps_move_alone() -> None:
         "9 promote": {"primary": True},
         "9 release": {"released": True},
         "10 point": {"blue": "following"},
+        "10 apps": {"serves": True},
         "10 forward": {"forwarded": True},
         "10 serve": {"green": "serving"},
         "11 reconcile": {"reconciled": True},
@@ -120,6 +125,7 @@ def test_a_blue_that_is_switched_off_is_asked_nothing(facts: Facts) -> None:
         "9 claim": {"green": "claimed"},
         "9 promote": {"primary": True},
         "9 release": {"released": True},
+        "10 apps": {"serves": True},
         "10 serve": {"green": "serving"},
         "11 reconcile": {"reconciled": True},
         "11 work": {"working": True},
@@ -133,7 +139,7 @@ def test_a_blue_that_is_switched_off_is_asked_nothing(facts: Facts) -> None:
 
 def test_a_blue_that_dies_after_the_claim_stops_nothing_but_is_told() -> None:
     gone = replace(CLAIMED, blue="", gone=True, primary=True, released=True)
-    assert following(gone) == "10 serve"
+    assert following(gone) == "10 apps"
     assert rules.outcome(gone) == "stuck"
 
 
