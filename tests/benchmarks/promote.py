@@ -198,6 +198,8 @@ class Place:
         text = re.sub(r"^name: .*", f"name: {NAME}", text, flags=re.MULTILINE)
         text = re.sub(r"^borg:\n(?:[ #].*\n)*", "", text, flags=re.MULTILINE) + DEPLOY
         self.spec.write_text(text, encoding="utf-8")
+        with self.progress.stage("lock"):
+            self.invoke("lock")
         self.build("the first generation")
         locked = read_lock(self.spec)
         assert locked is not None, "a build leaves a lock"
@@ -281,7 +283,8 @@ def measure(place: Place, provider: Provider, promotes: int, rate: float) -> Fig
                 result = place.invoke(verb, check=False)
                 windows.append(ledger.Window(verb, at, time.monotonic()))
             if result.code != 0:
-                wrong = f"{verb} {number + 1}: exit code {result.code}: {result.stderr[-2000:]}"
+                said = result.stdout.strip() or result.stderr.strip()
+                wrong = f"{verb} {number + 1}: exit code {result.code}: {said[-2000:]}"
                 break
             time.sleep(SETTLE)
         seconds = time.monotonic() - begun
