@@ -49,10 +49,13 @@ def stored_key(folder: Path) -> Key:
     return Key(private, private.with_suffix(".pub").read_text(encoding="utf-8").strip())
 
 
-def config_text(folder: Path, address: str, port: int, user: str, key: Key) -> str:
+def config_text(
+    folder: Path, address: str, port: int, user: str, key: Key, *, known_as: str = ALIAS
+) -> str:
     """An SSH configuration for one machine, fit for a person and for testinfra.
 
-    The machine's public host key is expected in `known_hosts` in the same folder. Sessions share
+    What vouches for the machine is expected in `known_hosts` in the same folder, under the name
+    `known_as`: its public host key, or the CA that certified it by that name. Sessions share
     one connection, whose socket has a short path (a socket's name has 107 bytes).
     """
     return f"""Host {ALIAS}
@@ -65,8 +68,8 @@ def config_text(folder: Path, address: str, port: int, user: str, key: Key) -> s
   PreferredAuthentications publickey
   UserKnownHostsFile {folder}/known_hosts
   GlobalKnownHostsFile none
-  HostKeyAlias {ALIAS}
-  HostKeyAlgorithms ssh-ed25519
+  HostKeyAlias {known_as}
+  HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com,ssh-ed25519
   StrictHostKeyChecking yes
   ControlMaster auto
   ControlPath {folder}/mux

@@ -11,7 +11,7 @@ from typing import Final
 
 from images import ssh
 from images.home import write_whole
-from images.hosts.ca import VALIDITY, HostCa, keygen_command, sign_host_key
+from images.hosts.ca import VALIDITY, HostCa, keygen_command, known_hosts_line, sign_host_key
 from images.run import run
 from images.secrets.memory import memory_folder
 from images.ssh import Door, as_root
@@ -62,6 +62,14 @@ def first_key(folder: Path) -> FirstKey:
 def trust(door: Door, *public: str) -> None:
     """Trust these host keys, and no others, behind this door."""
     write_whole(door.config.parent / KNOWN, "".join(map(ssh.known_host, public)))
+
+
+def trust_ca(door: Door, ca: HostCa, name: str) -> None:
+    """Trust what the CA certified for the server `name`, behind a door that knows it by that name.
+
+    For a server that somebody else made, or after this machine lost what it knew of it.
+    """
+    write_whole(door.config.parent / KNOWN, f"{known_hosts_line(ca, [name])}\n")
 
 
 def certify(

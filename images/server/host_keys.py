@@ -64,6 +64,7 @@ def make(key: Path) -> None:
     done = keygen("-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(draft))
     if done.returncode != 0:
         raise state.ProgramError(f"cannot make a host key: {done.stderr.strip()}")
+    public(draft).chmod(0o644)  # whatever the umask of whoever asked
     public(draft).rename(public(key))
     draft.rename(key)
     state.sync_folder(SSH)

@@ -22,11 +22,12 @@ from images import stored_plan
 from images.home import Home
 from images.hosts.ca import HostCa, known_hosts_line, make_ca, revocation_list, revoke
 from images.hosts.certificates import in_force
-from images.hosts.keys import certify, make_first_key, trust
+from images.hosts.keys import certify, make_first_key, trust, trust_ca
 from images.lab import lab
 from images.machine import Description, Machine, booted
 from images.run import CommandError, Result, run
 from images.secrets.deliver import deliver, restart_readers
+from images.ssh import Door, as_root, attempt, close, config_text, stored_key
 from specs.model import Spec
 from specs.plan import ImagePlan
 
@@ -230,7 +231,6 @@ def test_who_reads_what_changed_starts_anew(scene: Scene) -> None:
         assert variable_of_app(scene, 1) == "changed"
     finally:
         deliver(scene.machine.door, scene.planted)
-        restart_readers(scene.machine.door, {"mail.password"}, readers)
 
 
 def test_a_failing_delivery_tells_no_value(scene: Scene) -> None:
@@ -271,6 +271,25 @@ def test_a_client_needs_the_ca_line_alone(scene: Scene, tmp_path: Path) -> None:
 def test_a_client_of_another_ca_is_refused(scene: Scene, tmp_path: Path) -> None:
     other = replace(scene, ca=make_ca(Spec("other")))
     assert "verification failed" in client(other, tmp_path).stderr
+
+
+def test_another_operator_trusts_the_ca_for_the_servers_name(scene: Scene, tmp_path: Path) -> None:
+    key = stored_key(scene.machine.folder)
+    what = scene.machine.what
+    config = tmp_path / "ssh_config"
+
+    def door(name: str) -> Door:
+        text = config_text(tmp_path, what.address.v4, what.port, what.admin, key, known_as=name)
+        config.write_text(text, encoding="utf-8")
+        found = Door(config, scene.machine.door.prefix)
+        trust_ca(found, scene.ca, name)
+        return found
+
+    impostor = attempt(door("hobby-g8-e4"), "true", timeout=30)
+    assert impostor.code == 255
+    assert "hobby-g8-e4" in impostor.stderr
+    assert as_root(door(NAME), "id -u", timeout=30).stdout == "0\n"
+    close(door(NAME))
 
 
 def test_a_revoked_server_is_refused(scene: Scene, tmp_path: Path) -> None:

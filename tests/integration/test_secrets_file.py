@@ -264,12 +264,15 @@ def test_a_damaged_throwaway_does_not_leave_a_server_without_key(
 def test_the_throwaway_is_used_and_never_signed(etc_ssh: Path) -> None:
     first = with_throwaway()
     assert host_keys.THROWAWAY.exists()
+    before = os.umask(0o077)
     own = host_keys.own()
+    os.umask(before)
     assert own.split()[1] != first.public.split()[1]
     assert host_keys.own() == own, "asked again, it tells the same"
     host_keys.replace()
     assert host_keys.own() == own
     assert host_keys.KEY.read_text() != first.private
+    assert host_keys.public(host_keys.KEY).stat().st_mode & 0o777 == 0o644
     assert sorted(path.name for path in etc_ssh.iterdir()) == [
         "ssh_host_ed25519_key",
         "ssh_host_ed25519_key.pub",
