@@ -30,7 +30,7 @@ _HOMES: Final = {
     "postgres": ("/var/lib/postgresql", "/bin/bash", "PostgreSQL administrator"),
     "pgbouncer": ("/nonexistent", "/usr/sbin/nologin", "PgBouncer"),
     "caddy": ("/var/lib/caddy", "/usr/sbin/nologin", "Caddy web server"),
-    PEER_ACCOUNT: ("/nonexistent", "/bin/sh", "Other server of a pair"),
+    PEER_ACCOUNT: ("/", "/bin/sh", "Other server of a pair"),
 }
 
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Final
 
+from cloudinit.accounts import account_numbers
 from cloudinit.part import File, Part
+from cloudinit.swap import web_ports
 from cloudinit.template import render
 from specs import layout
 from specs.model import Rule
+from specs.packages import PEER_ACCOUNT
 from specs.plan import ImagePlan
 
 RULES: Final = f"{layout.ETC}/firewall.nft"
@@ -36,6 +39,7 @@ class Restricted:
 
 def part(plan: ImagePlan) -> Part:
     """The rules, and the unit that loads them before any link comes up."""
+    replica = plan.data.strategy == "replica"
     rules = render(
         "firewall/firewall.nft.j2",
         ssh_port=plan.ssh.port,
@@ -48,6 +52,8 @@ def part(plan: ImagePlan) -> Part:
         metadata=METADATA,
         tunnel_port=layout.TUNNEL_PORT,
         link_local="169.254.0.0/16",
+        peer=account_numbers(plan)[PEER_ACCOUNT] if replica else 0,
+        peer_ports=web_ports(plan),
     )
     unit = render("firewall/firewall.service.j2", rules=RULES)
     return Part(

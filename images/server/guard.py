@@ -238,11 +238,15 @@ def status() -> dict[str, Any]:
 
 def at_boot() -> None:
     """Before anything that writes may start: what the peer says, if it is there to be asked."""
+    from . import holding  # noqa: PLC0415
+
     try:
         role = settle()
     except ProgramError as error:
         print(f"<4>guard: the peer was asked in vain: {error}", file=sys.stderr)
         role = load()
+    if role.state == "following":
+        holding.forward()  # what still arrives here must not meet files that are old
     print(f"guard: this server is {told(role)}", flush=True)
 
 

@@ -78,7 +78,11 @@ async def join(connection: socket.socket) -> None:
         except OSError:
             here[1].transport.abort()
             raise
-        await asyncio.gather(copy(here[0], there[1]), copy(there[0], here[1]))
+        try:
+            await asyncio.gather(copy(here[0], there[1]), copy(there[0], here[1]))
+        finally:
+            here[1].close()
+            there[1].close()
 
 
 async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

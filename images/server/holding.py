@@ -26,7 +26,7 @@ FORWARD: Final = 10_000
 HOLD: Final = state.RUN / "hold"
 """What becomes of held requests: `hold`, `here`, `peer`."""
 
-DRAINING: Final = Path("/run/caddy/draining")
+DRAINING: Final = state.ROOT / "run/caddy/draining"
 TABLE: Final = "bakehouse_swap"
 NOTHING: Final = f"table ip {TABLE}\ndelete table ip {TABLE}\n"
 
