@@ -62,16 +62,16 @@ def promote(
             return begin.promote_first(wanted, progress)
         return swap.promote(wanted, progress, until)
 
-    return _recorded(where, "promote", progress, act)
+    return recorded(where, "promote", progress, act)
 
 
 def rollback(where: Site, to: int = 0) -> Outcome:
     """Swap back to generation `to`, or to what served before."""
     progress = Progress()
-    return _recorded(where, "rollback", progress, lambda: rolling.rollback(where, progress, to))
+    return recorded(where, "rollback", progress, lambda: rolling.rollback(where, progress, to))
 
 
-def _recorded(
+def recorded(
     where: Site,
     deed: Literal["promote", "rollback"],
     progress: Progress,

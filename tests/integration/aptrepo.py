@@ -57,13 +57,19 @@ def signer(home: Path, expires: str = "never") -> Iterator[Signer]:
         run(["gpgconf", "--homedir", str(home), "--kill", "all"])
 
 
-def make_deb(folder: Path, name: str, version: str, **fields: str) -> Path:
-    """A package whose one file says its name and version; `fields` go into its control file."""
+def make_deb(
+    folder: Path, name: str, version: str, files: Mapping[str, bytes] | None = None, **fields: str
+) -> Path:
+    """A package with a file that says its name and version, and with `files` by their path;
+    `fields` go into its control file."""
     tree = folder / "tree"
     (tree / "DEBIAN").mkdir(parents=True)
     content = tree / "usr/share/bakehouse-test" / name
     content.parent.mkdir(parents=True)
     content.write_text(f"{name} {version}\n")
+    for path, data in (files or {}).items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_bytes(data)
     own = {"Package": name, "Version": version, "Architecture": "all", "Priority": "optional"}
     more = {"Maintainer": "Nobody <nobody@test>", "Description": "made up"}
     lines = [f"{key.replace('_', '-')}: {value}\n" for key, value in (own | more | fields).items()]
@@ -95,11 +101,18 @@ class Archive:
     stalled: threading.Event = field(default_factory=threading.Event)
     going_on: threading.Event = field(default_factory=threading.Event)
 
-    def add(self, name: str, version: str, suite: str = SUITE, **fields: str) -> str:
+    def add(
+        self,
+        name: str,
+        version: str,
+        suite: str = SUITE,
+        files: Mapping[str, bytes] | None = None,
+        **fields: str,
+    ) -> str:
         """Put a new package into the pool and a suite; returns its path."""
         pool = self.root / "pool" / name[0] / name
         pool.mkdir(parents=True, exist_ok=True)
-        deb = make_deb(pool, name, version, **fields)
+        deb = make_deb(pool, name, version, files, **fields)
         return self.list(deb, suite)
 
     def list(self, deb: Path, suite: str) -> str:
