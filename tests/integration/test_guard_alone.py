@@ -58,7 +58,13 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        facts = {"name": "x", "postgres": None, "apps": [], "borg": None, "data": {"paths": []}}
+        facts: dict[str, Any] = {
+            "name": "x",
+            "postgres": None,
+            "apps": [],
+            "borg": None,
+            "data": {"paths": []},
+        }
         boot = {"role": "primary", "generation": 1, "image": "x", "hostname": "x", "may_init": True}
         self.write("etc/bakehouse/server.json", json.dumps(facts))
         self.write("etc/bakehouse/boot.json", json.dumps(boot))

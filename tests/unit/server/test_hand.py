@@ -1,0 +1,169 @@
+"""What the peer may ask, in which role; what it may read; how it is reached."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images.server import guard, hand, holding, peer, pooling, roles, sending, state
+from images.server.roles import Role
+from images.server.state import ProgramError
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGdvbGRlbi1vcGVyYXRvci1rZXktZm9yLXRlc3RzLTAx"
+CARD = {"name": "s2", "address": "198.51.100.12", "port": 22, "public": KEY, "host_key": KEY}
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A server of files only."""
+    for name in ("etc", "lib", "proc"):
+        (tmp_path / name).mkdir()
+    facts: dict[str, Any] = {"name": "x", "postgres": None, "apps": [], "borg": None}
+    facts["data"] = {"paths": ["/srv/f"]}
+    (tmp_path / "etc/server.json").write_text(json.dumps(facts))
+    (tmp_path / "etc/boot.json").write_text(json.dumps({"role": "primary"}))
+    (tmp_path / "proc/boot_id").write_text("now")
+    monkeypatch.setattr(state, "ETC", tmp_path / "etc")
+    monkeypatch.setattr(state, "LIB", tmp_path / "lib")
+    monkeypatch.setattr(state, "ROLE", tmp_path / "lib/role.json")
+    monkeypatch.setattr(state, "BOOT_ID", tmp_path / "proc/boot_id")
+    return tmp_path
+
+
+def asked(**question: Any) -> dict[str, Any]:
+    return hand.Hand().answer(question)
+
+
+@pytest.mark.parametrize("verb", [verb for verb, (_, needs) in hand.VERBS.items() if needs])
+def test_a_verb_is_refused_in_a_role_that_it_does_not_fit(server: Path, verb: str) -> None:
+    guard.store(Role(7, "fenced", "now"))
+    answer = asked(do=verb, epoch=7)
+    assert answer["ok"] is False
+    assert answer["error"] == f"{verb}: refused, this server is fenced in epoch 7"
+    assert answer["role"]["state"] == "fenced"
+    assert asked(do=verb, epoch=6)["error"].startswith("epoch 6 is over")
+
+
+def test_an_armed_server_of_another_boot_obeys_nobody(server: Path) -> None:
+    guard.store(Role(7, "armed", "before", 1e9))
+    assert "refused" in asked(do="pause", epoch=7, seconds=1)["error"]
+
+
+@pytest.mark.parametrize("epoch", [None, "7", 7.0, True])
+def test_an_epoch_is_a_number(server: Path, epoch: Any) -> None:
+    assert asked(do="give_up", epoch=epoch)["ok"] is False
+    assert not state.ROLE.exists()
+
+
+def test_a_fence_proves_itself_to_the_boot_that_asked(server: Path) -> None:
+    guard.store(Role(7, "armed", "now", 1e9))
+    answer = asked(do="fence", epoch=7, lsn="", boot="theirs")
+    assert (answer["ok"], answer["state"], answer["asked_by"]) == (True, "fenced", "theirs")
+    guard.store(Role(7, "standby", "now"))
+    with pytest.raises(ProgramError, match="does not prove"):
+        guard.claim(7, answer)
+    assert guard.claim(7, {**answer, "asked_by": "now"}).state == "claimed"
+
+
+def test_the_peer_reads_the_folders_that_are_carried_and_nothing_else(server: Path) -> None:
+    good = "rsync --server --sender -logDtpAXre.iLsfxCIvu --numeric-ids --timeout=600 . /data/"
+    folders = ["/data", "/srv/f"]
+    assert sending.allowed(good.split(), folders)
+    assert sending.allowed(good.replace("/data/", "/srv/f/").split(), folders)
+    for old, new in (
+        ("/data/", "/"),
+        ("/data/", "/data/../etc/"),
+        ("/data/", "/data"),
+        (" --sender", ""),
+        ("--numeric-ids", "--remove-source-files"),
+        ("--numeric-ids", "--log-file=/etc/passwd"),
+        ("-logDtpAXre.", "-slogDtpAXre."),
+        (". /data/", ". /data/ /etc/"),
+        ("rsync ", "/tmp/rsync "),
+    ):
+        assert not sending.allowed(good.replace(old, new, 1).split(), folders), (old, new)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"public": KEY + "\nssh-ed25519 more"},
+        {"public": "command=x " + KEY},
+        {"host_key": ""},
+        {"address": "198.51.100.12\n  ProxyCommand x"},
+        {"port": 0},
+        {"name": "a b"},
+        {"ports": {"a": [22]}},
+        {"ports": [1]},
+    ],
+)
+def test_a_card_means_no_more_than_it_says(change: dict[str, Any]) -> None:
+    assert peer.checked(CARD) == CARD
+    with pytest.raises(ProgramError, match="describes no peer"):
+        peer.checked({**CARD, **change})
+
+
+def test_meeting_reads_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("{"))
+    with pytest.raises(ProgramError, match="no JSON"):
+        peer.meet()
+
+
+def test_the_tunnel_leads_each_replica_to_one_of_the_same_app() -> None:
+    card = {"ports": {"shop": [20020], "gone": [20040]}}
+    words = peer.tunnel_command(card, {"shop": [20000, 20001], "new": [20020]}, Path("/given"))
+    assert [word for word in words if word.startswith("-L127")] == [
+        "-L127.0.0.1:30000:127.0.0.1:20020",
+        "-L127.0.0.1:30001:127.0.0.1:20020",
+    ]
+    assert words[-1] == "peer"
+
+
+def test_held_are_new_connections_of_caddy_only() -> None:
+    text = holding.table([20000, 20001], 542, "redirect to :19999")
+    rule = "meta skuid 542 ip daddr 127.0.0.1 tcp dport { 20000, 20001 } redirect to :19999"
+    assert rule in text
+    assert text.startswith("table ip bakehouse_swap\ndelete table ip bakehouse_swap\n")
+
+
+def test_established_connections_are_read_from_the_kernels_table() -> None:
+    text = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+        "   0: 0100007F:4E1F 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0\n"
+        "   1: 0100007F:C350 0100007F:4E20 01 00000000:00000000 00:00000000 00000000   542\n"
+        "   2: 0100007F:4E1F 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n"
+    )
+    assert list(holding.established(text)) == [
+        (("0100007F", 19999), ("0100007F", 50000), 0),
+        (("0100007F", 50000), ("0100007F", 20000), 542),
+    ]
+
+
+def test_the_pooler_leads_here_or_to_the_peer() -> None:
+    assert pooling.text(["a", "b"], "here") == (
+        "[databases]\n"
+        "a = host=/run/postgresql port=5432 dbname='a'\n"
+        "b = host=/run/postgresql port=5432 dbname='b'\n"
+    )
+    assert "host=/run/bakehouse/peer " in pooling.text(["a"], "peer")
+
+
+@pytest.mark.parametrize(
+    ("role", "seen"),
+    [
+        (Role(1, "serving", "before"), "primary"),
+        (Role(1, "restored", "now"), "primary"),
+        (Role(1, "restored", "before"), "standby"),
+        (Role(1, "armed", "now", 1e9), "standby"),
+        (Role(1, "following", "now"), "standby"),
+    ],
+)
+def test_the_role_that_other_programs_see(server: Path, role: Role, seen: str) -> None:
+    assert state.role() == "primary"
+    guard.store(role)
+    assert state.role() == seen
+    assert (state.role() == "primary") is roles.primary(role, "now")
