@@ -8,7 +8,7 @@ from typing import Any, Final
 from images.hosts.certificates import renew_all
 from images.promote import pair, preflight
 from images.promote.job import GIVEN_UP, labels
-from images.promote.observe import REUSABLE, World
+from images.promote.observe import REUSABLE, SPARE, World
 from images.promote.reach import Contact, UnreachableError
 from images.promote.runs import Run
 from images.providers.base import GENERATION, IMAGE
@@ -36,6 +36,13 @@ def find(world: World, image: str, blue: str, resumed: bool) -> Contact | None:
     return newest.contact if newest else None
 
 
+def spares(world: World, run: Run) -> tuple[Contact, ...]:
+    """The standbys that are neither blue nor green."""
+    ours = {run.blue.name, run.green.name if run.green else ""}
+    idle = [seen for seen in world.servers if seen.state in SPARE and seen.name not in ours]
+    return tuple(seen.contact for seen in idle)
+
+
 def make(run: Run) -> None:
     """Boot it unless it stands, introduce the two, bring secrets and the first copy of all data."""
     if run.green is None:
@@ -49,6 +56,7 @@ def make(run: Run) -> None:
     deliver(run.green.door, run.secrets)
     run.progress.say("keys")
     renew_all(run.site, run.green, run.blue)
+    part_spares(run)
     pair.introduce(run.blue, run.green, run.site.spec.ssh.port)
     run.progress.say("copying the database and files")
     run.green.program("swap", "prepare", given=order(run), timeout=PREPARE)
@@ -57,6 +65,13 @@ def make(run: Run) -> None:
         raise BakehouseError(
             "; ".join(different), "its indexes would be wrong; see docs/promote.md"
         )
+
+
+def part_spares(run: Run) -> None:
+    """Blue has one peer: an older standby makes room for green, as late as can be."""
+    for spare in run.spares:
+        with suppress(BakehouseError):  # one that is dead holds nothing up
+            pair.part(spare)
 
 
 def order(run: Run) -> dict[str, Any]:
@@ -95,3 +110,6 @@ def drop(run: Run) -> None:
     provider.delete_server(contact.server.id)
     run.record("note", said=f"deleted {contact.name}")
     run.green = None
+    for spare in run.spares[-1:]:
+        with suppress(BakehouseError):  # the older standby may follow again
+            pair.introduce(run.blue, spare, run.site.spec.ssh.port)

@@ -96,6 +96,7 @@ def begin(
         )
     run = Run(wanted, lease, log, progress, blue.contact, secrets, fresh=goal.fresh)
     run.green = green.find(world, wanted.image.id, goal.blue, resumed)
+    run.spares = green.spares(world, run)
     what = f"{wanted.verb} to generation {wanted.generation}"
     run.record("resumed" if resumed else "began", said=what, blue=goal.blue)
     return run

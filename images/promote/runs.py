@@ -55,7 +55,8 @@ class Outcome:
 class Run:
     """One run under its lease. `blue` serves when it begins, `green` shall serve in the end.
 
-    `fresh` says that green is made for it. `seconds` has the time of each step that green's unit
+    `fresh` says that green is made for it, `spares` are other standbys of blue,
+    whose poolers lead to blue. `seconds` has the time of each step that green's unit
     did, `pause` the write pause in seconds. `secrets` are values by name.
     """
 
@@ -67,6 +68,7 @@ class Run:
     secrets: Mapping[str, str] = field(repr=False)
     green: Contact | None = None
     fresh: bool = True
+    spares: tuple[Contact, ...] = ()
     ready: bool = False
     swapped: bool = False
     confirmed: bool = False
@@ -74,6 +76,7 @@ class Run:
     began: float = field(default_factory=time.monotonic)
     pause: float | None = None
     seconds: dict[int, float] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -138,4 +138,5 @@ def _looking(wanted: Job, world: World, blue: Seen, progress: Progress) -> Run:
     lease = Lease(world.site.provider, world.site.name, claim)
     run = Run(wanted, lease, journal(world.site.home, world.site.name), progress, blue.contact, {})
     run.green = green.find(world, wanted.image.id, blue.name, resumed=False)
+    run.spares = green.spares(world, run)
     return run

@@ -61,18 +61,18 @@ def preflight_probe(run: Run) -> Probe:
         return Probe(True, "green serves already")
     site, plan = run.site, run.job.plan.image
     facts = run.blue.hand("hello")
-    if facts["postgres"] and run.green is not None:  # its pooler leads to blue; step 2 ends that
+    standing = run.spares or (run.green is not None)
+    if facts["postgres"] and standing:  # the pooler of what served before leads here, by design
         facts["postgres"]["past_pooler"] = []
-    found = preflight.reasons(site.spec, plan, facts, plan_of(site, run.blue.server), DISK)
-    return Probe(not found, "; ".join(found) or "nothing speaks against it")
+    run.reasons = preflight.reasons(site.spec, plan, facts, plan_of(site, run.blue.server), DISK)
+    return Probe(not run.reasons, "; ".join(run.reasons) or "nothing speaks against it")
 
 
 def refuse(run: Run) -> None:
     """Raises PreflightError with the reasons."""
-    said = preflight_probe(run).said.split("; ")
     raise PreflightError(
         f"{run.site.name} cannot be promoted to generation {run.job.generation}:\n"
-        + "\n".join(f"  - {reason}" for reason in said),
+        + "\n".join(f"  - {reason}" for reason in run.reasons),
         "nothing was changed",
     )
 
