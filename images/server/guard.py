@@ -70,7 +70,7 @@ def parsed(data: Any, name: str) -> Role:
     )
     if not good:
         raise ProgramError(
-            f"{name} is damaged: nothing that writes starts here; see docs/promote.md, `guard`"
+            f"{name} is damaged: nothing that writes starts here; see docs/promote.md, `damaged`"
         )
     return Role(**{field.name: data[field.name] for field in fields(Role)})
 
