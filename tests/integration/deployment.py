@@ -32,7 +32,7 @@ from tests.load import ledger, truth
 
 ROOT = Path(__file__).parents[2]
 NAME = "hobby"
-DEPLOY = "\ndeploy:\n  confirm: 3\n  drain: 3\n"
+DEPLOY = "\ndeploy:\n  confirm: 3\n  drain: 15\n"
 CHANGED = "\n      TITLE: The second generation"
 LINE = "      PORT: 8000"
 

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.deployment import NAME, Deployment, deployed, kill
 from tests.load.ledger import counts, read_requests
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.full]
 
 RATE = 40.0
 """Requests a second."""

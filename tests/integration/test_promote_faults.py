@@ -28,7 +28,7 @@ from images.run import Process
 from specs.errors import BakehouseError
 from tests.integration.deployment import NAME, Deployment, deployed, kill
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.full]
 
 RATE: Final = 10.0
 """Requests a second: what is acknowledged is what matters here, not how fast."""
@@ -271,13 +271,11 @@ def test_a_sample(place: Deployment, case: Case) -> None:
     play(place, case)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_fault(place: Deployment, case: Case) -> None:
     play(place, case)
 
 
-@pytest.mark.full
 def test_a_random_fault(place: Deployment) -> None:
     seed = int(os.environ.get("BAKEHOUSE_FAULT_SEED") or time.time_ns() % 1_000_000)
     print(f"BAKEHOUSE_FAULT_SEED={seed}")
