@@ -36,7 +36,7 @@ def told(home: Home, old: Lock | None, new: Lock) -> dict[str, Any]:
     """
     if old is None:
         return {"changes": [f"first image: {len(new.image_packages())} packages"]}
-    found = list(changes(old, new))
-    fixed = fixes(home, old, new) if found else None
+    found = list(changes(old, new)) or ["no package changed; the spec or Bakehouse did"]
+    fixed = fixes(home, old, new) if old != new else None
     ids = {name: list(cves) for name, cves in fixed.ids.items()} if fixed else {}
     return {"changes": found, **({"fixes": ids} if ids else {})}

@@ -35,7 +35,7 @@ def find(home: Home, *, servers: bool, everything: bool, keep: int = KEEP) -> li
     busy = {spec for spec in specs if spec and _leased(provider, spec)}
     kept = keeping.stays(home, {found.image for found in every}, busy, keep)
     return [
-        *local_garbage.garbage(provider.cloud, servers=servers, busy=busy),
+        *local_garbage.garbage(provider.cloud, servers=servers, busy=busy, images=kept.images),
         *keeping.garbage(home, kept, busy),
     ]
 

@@ -27,15 +27,18 @@ OLD: Final = 3600
 """Seconds after which an unfinished file is not being written any more."""
 
 
-def garbage(cloud: Cloud, *, servers: bool, busy: Collection[str]) -> list[Garbage]:
-    """Left-overs; with `servers` also servers out of use. What is of a spec in `busy` stays."""
+def garbage(
+    cloud: Cloud, *, servers: bool, busy: Collection[str], images: Collection[str] = ()
+) -> list[Garbage]:
+    """Left-overs; with `servers` also servers out of use. What is of a spec in `busy` stays, and so
+    do `images`, which wait to be used."""
     every = records(cloud)
     unused = [one for one in every if servers and not _in_use(one, busy)]
     staying = [one for one in every if one not in unused]
     found = [*_lost_clouds(), *_keepers(cloud, every), *_unfinished(cloud)]
     found += [_server(cloud, one) for one in unused]
     if not busy:
-        found += _images(cloud, {one.image for one in staying})
+        found += _images(cloud, {*images, *(one.image for one in staying)})
     if not staying and local_network.exists(cloud):
         found.append(Garbage(f"network {cloud.name}", 0, partial(_remove_network, cloud)))
     return found
