@@ -158,11 +158,6 @@ class Hand:
         acts.make_slot(self.postgres(), question["name"])
         return {}
 
-    def drop_slot(self, question: Question) -> Answer:
-        """No slot `name` keeps any log."""
-        acts.drop_slot(self.postgres(), question["name"])
-        return {}
-
     def arm(self, question: Question) -> Answer:
         """Without a further word this server goes back to work after `seconds`."""
         if "bakehouse-guard.service" not in acts.active(["bakehouse-guard.service"]):
@@ -178,36 +173,21 @@ class Hand:
         acts.sync_names(self.postgres(), question["names"])
         return {}
 
-    # Steps 4 to 6.
+    # Steps 4 to 8.
 
     def stop_workers(self, _: Question) -> Answer:
         """No worker, no timer and no backup runs here; `stopped` are those that did."""
         return {"stopped": acts.stop_workers()}
-
-    def start_workers(self, _: Question) -> Answer:
-        """Workers and timers are starting."""
-        acts.start_workers()
-        return {}
 
     def stop_apps(self, _: Question) -> Answer:
         """The apps with files are gone here."""
         acts.stop_apps()
         return {}
 
-    def start_apps(self, _: Question) -> Answer:
-        """The apps with files are starting."""
-        acts.start_apps()
-        return {}
-
     def hold(self, _: Question) -> Answer:
         """New requests to apps with files wait; `running` ones go on."""
         holding.hold()
         return {"running": holding.running()}
-
-    def unhold(self, _: Question) -> Answer:
-        """Requests that waited are answered here."""
-        holding.drop()
-        return {}
 
     def checkpoint(self, _: Question) -> Answer:
         """What was dirty at the start is on the disk."""
@@ -231,8 +211,6 @@ class Hand:
             raise ProgramError(f"Postgres did not shut down as a primary does: {control.state}")
         return {"lsn": control.lsn, "timeline": control.timeline}
 
-    # Step 8.
-
     def fence(self, question: Question) -> Answer:
         """This server writes no more in this epoch, also after a reboot: read back from the disk.
 
@@ -253,7 +231,7 @@ class Hand:
         fenced = {"state": role.state, "epoch": role.epoch, "postmaster": False, "lsn": lsn}
         return {**fenced, "asked_by": question["boot"]}
 
-    # Steps 10 and 11.
+    # Steps 10 and 11, and ways out.
 
     def point_pooler(self, question: Question) -> Answer:
         """Recorded: this server follows, and can be restored no more in this epoch.
@@ -313,15 +291,11 @@ VERBS: Final[Mapping[str, tuple[Verb, Roles | None]]] = {
     "probe": (Hand.probe, ANY),
     "reach": (Hand.reach, ANY),
     "slot": (Hand.slot, BEFORE),
-    "drop_slot": (Hand.drop_slot, BEFORE),
     "arm": (Hand.arm, ANY),
     "sync_names": (Hand.sync_names, BEFORE),
     "stop_workers": (Hand.stop_workers, ARMED),
-    "start_workers": (Hand.start_workers, BEFORE),
     "stop_apps": (Hand.stop_apps, ("armed", "following")),
-    "start_apps": (Hand.start_apps, WITHIN),
     "hold": (Hand.hold, ARMED),
-    "unhold": (Hand.unhold, BEFORE),
     "checkpoint": (Hand.checkpoint, BEFORE),
     "pause": (Hand.pause, ARMED),
     "stop_postgres": (Hand.stop_postgres, ARMED),
