@@ -63,24 +63,24 @@ def _standby(line: Line, version: int) -> None:
     if (home / "PG_VERSION").exists():
         replication.stand_by(version)
         unit("start", name)
-        if _streaming(version):
+        if _streaming(line):
             return
         print(f"the cluster in {home} cannot follow the peer's: it is copied anew")
         unit("stop", name)
     replication.copy(version)
     unit("start", name)
-    if not _streaming(version):
+    if not _streaming(line):
         raise ProgramError("Postgres here does not follow the peer: journalctl -u postgresql@*")
 
 
-def _streaming(version: int) -> bool:
+def _streaming(line: Line) -> bool:
+    """Whether the peer sends us its log: here a receiver looks alive while it is being refused."""
     end = time.monotonic() + STREAMS
     while time.monotonic() < end:
-        try:
-            if replication.streams(version):
-                return True
-        except ProgramError:
-            pass  # not up yet
+        rows = line.ask("replication")["rows"]
+        ours = [row["state"] for row in rows if row["application_name"] == replication.NAME]
+        if "streaming" in ours or "catchup" in ours:
+            return True
         time.sleep(0.2)
     return False
 

@@ -155,9 +155,3 @@ def copy(version: int) -> None:
     state.sync_folder(home.parent)
     stand_by(version)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def streams(version: int) -> bool:
-    """Whether Postgres here receives the peer's log now."""
-    query = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"
-    return state.psql(version, query).strip() == "1"
