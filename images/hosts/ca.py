@@ -8,6 +8,7 @@ name of a server (ssh-keygen(1), "Key revocation lists").
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from images.home import Home, write_whole
 from images.providers.base import FloatingIp, Server
 from images.run import run
 from images.secrets import keys
-from images.secrets.memory import memory_folder
+from images.secrets.memory import MEMORY
 from images.secrets.vault import CA_KEY, open_vault, seal_vault, secrets_path
+from specs.errors import UsageError, printable
 from specs.model import Spec
 
 VALIDITY: Final = 90 * 86_400
@@ -70,10 +72,16 @@ def comment(spec: Spec) -> str:
 
 def make_ca(spec: Spec) -> HostCa:
     """A new pair, on no disk."""
-    with memory_folder() as folder:
-        key = folder / "key"
-        run(keygen_command(key, comment(spec)))
-        return _known(key)
+    return HostCa(*make_pair(comment(spec)))
+
+
+def make_pair(comment: str) -> tuple[str, str]:
+    """A new ed25519 key: the private text, and the public line. It is only ever in memory."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        key = Path(folder, "key")
+        run(keygen_command(key, comment))
+        public = key.with_suffix(".pub").read_text(encoding="utf-8").strip()
+        return key.read_text(encoding="utf-8"), public
 
 
 def keygen_command(key: Path, comment: str) -> list[str]:
@@ -181,7 +189,12 @@ def revoked_path(spec_file: Path) -> Path:
 
 
 def revoke(spec_file: Path, name: str) -> bool:
-    """No client that has the list trusts what the CA signed for this server; False: it was so."""
+    """No client that has the list trusts what the CA signed for this server; False: it was so.
+
+    Raises UsageError for what no server is called.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise UsageError(f"{printable(name)}: no name of a server", "`invoke host-keys` lists them")
     path = revoked_path(spec_file)
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     line = f"id: {name}"

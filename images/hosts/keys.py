@@ -11,9 +11,7 @@ from typing import Final
 
 from images import ssh
 from images.home import write_whole
-from images.hosts.ca import VALIDITY, HostCa, keygen_command, known_hosts_line, sign_host_key
-from images.run import run
-from images.secrets.memory import memory_folder
+from images.hosts.ca import VALIDITY, HostCa, known_hosts_line, make_pair, sign_host_key
 from images.ssh import Door, as_root
 from specs.errors import BakehouseError
 
@@ -36,12 +34,8 @@ class FirstKey:
 
 
 def make_first_key() -> FirstKey:
-    """A new pair, on no disk. Call before the server is made; give `public` to `trust`."""
-    with memory_folder() as folder:
-        key = folder / "key"
-        run(keygen_command(key, ""))
-        public = key.with_suffix(".pub").read_text(encoding="utf-8").strip()
-        return FirstKey(key.read_text(encoding="utf-8"), public)
+    """A new pair. Call before the server is made; give `public` to `trust`."""
+    return FirstKey(*make_pair(""))
 
 
 def first_key(folder: Path) -> FirstKey:

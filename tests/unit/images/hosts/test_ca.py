@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from images.hosts.ca import (
     HostCa,
     client_names,
@@ -18,6 +20,7 @@ from images.hosts.certificates import Certificate
 from images.hosts.keys import trust
 from images.providers.base import FloatingIp, Server
 from images.ssh import Door
+from specs.errors import UsageError
 from specs.model import Caddy, Site, Spec, System
 
 SITES = Caddy(
@@ -64,6 +67,8 @@ def test_revoked_servers_stand_beside_the_spec(tmp_path: Path) -> None:
     assert revoke(spec_file, "web-g1-e1")
     assert revoke(spec_file, "web-g2-e2")
     assert not revoke(spec_file, "web-g1-e1")
+    with pytest.raises(UsageError, match="no name of a server"):
+        revoke(spec_file, "web-g1-e1\nserial: 1")
     assert revoked_path(spec_file).read_text() == "id: web-g1-e1\nid: web-g2-e2\n"
 
 
