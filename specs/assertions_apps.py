@@ -10,8 +10,8 @@ from specs.finding import Finding, near
 from specs.model import App, Spec
 
 MAX_APPS: Final = 500
-"""Ports from `layout.APP_PORT_BASE` up, `layout.MAX_REPLICAS` for each, end below those that lead to
-the peer's, `layout.PEER_PORTS` above."""
+"""Ports from `layout.APP_PORT_BASE` up, `layout.MAX_REPLICAS` for each, end below those that lead
+to the peer's, `layout.PEER_PORTS` above."""
 
 _ROLES: Final = {"postgres", "pgbouncer", "replicator", "public", "none"}
 _DATABASES: Final = {"postgres", "template0", "template1", "pgbouncer"}
