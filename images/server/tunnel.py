@@ -38,23 +38,18 @@ PRIORITY: Final = -160
 
 MAC: Final = ("02:ba:4e:00:00:01", "02:ba:4e:00:00:02")
 NEAR: Final = {4: ("169.254.88.1", "169.254.88.2"), 6: ("fe80::ba4e:1", "fe80::ba4e:2")}
-"""Inside the tunnel, of the server with the lower address and of the other one: next hops with a
-fixed hardware address, on no interface."""
+"""Inside the tunnel, of the server with the lower address and of the other one."""
 
 HEADERS: Final = {4: 50, 6: 70}
 """Bytes that VXLAN adds: Ethernet 14, VXLAN 8, UDP 8, and IPv4 20 or IPv6 40 (RFC 7348)."""
 
+_ERRORS: Final = "destination-unreachable, time-exceeded, parameter-problem"
 FAMILY: Final = {
-    4: {
-        "family": "ip",
-        "type": "ipv4_addr",
-        "errors": "icmp type { destination-unreachable, time-exceeded, parameter-problem }",
-    },
+    4: {"family": "ip", "type": "ipv4_addr", "errors": f"icmp type {{ {_ERRORS} }}"},
     6: {
         "family": "ip6",
         "type": "ipv6_addr",
-        "errors": "icmpv6 type"
-        " { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }",
+        "errors": f"icmpv6 type {{ packet-too-big, {_ERRORS} }}",
     },
 }
 
@@ -170,6 +165,9 @@ def route_commands(
     table = ["table", str(PORT)]
     mtu = ["mtu", str(path.mtu - HEADERS[peer.version])]
     commands = [[f"-{peer.version}", "route", "replace", "throw", str(peer), *table]]
+    # On an interface without an IPv4 address even the loose filter drops whatever comes from
+    # beyond the link (net/ipv4/fib_frontend.c, __fib_validate_source).
+    commands.append(["-4", "address", "replace", f"{NEAR[4][1 - peer_side]}/32", "dev", LINK])
     for version in versions:
         ip, near = f"-{version}", NEAR[version][peer_side]
         hardware = ["lladdr", MAC[peer_side], "nud", "permanent"]

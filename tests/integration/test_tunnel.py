@@ -1,8 +1,8 @@
 """Connections survive the move of the floating IP: namespaces for blue, green, a client, a cloud.
 
 The cloud's router drops what comes from the floating IP unless its holder sent it. Both servers
-have the packet filter of the default server; what answers on them is a few lines of Python, for it
-is packets that are tested here.
+have the packet filter and the kernel's settings of the default server; what answers on them is a
+few lines of Python, for it is packets that are tested here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 from cloudinit import firewall
+from cloudinit.system import SYSCTL
 from images.network import NAMESPACES, inside
 from images.run import Result, run
 from images.server import tunnel
@@ -206,6 +207,8 @@ def built(rules: str) -> Iterator[World]:
         for server in ("blue", "green"):
             for version in (4, 6):
                 made.ip(server, f"address add {FLOATING[version]} dev lo")
+            settings = [f"{key}={value}" for key, value in SYSCTL.items() if ".ipv" in key]
+            made.run(server, "sysctl", "--ignore", "-qw", *settings)
             made.nft(server, rules)
         containers(made)
         for place in ("blue", "green", "box"):
@@ -553,4 +556,4 @@ def test_a_strict_filter_is_refused(world: World) -> None:
         words = ["up", "--peer", ADDRESS["green"][4], "--floating", FLOATING[4]]
         assert f"{strict} is 1" in world.tunnel("blue", *words, check=False).stderr
     finally:
-        world.run("blue", "sysctl", "-qw", f"{strict}=0")
+        world.run("blue", "sysctl", "-qw", f"{strict}=2")
