@@ -10,7 +10,7 @@ import pytest
 from tests.integration.deployment import NAME, Deployment, deployed, kill
 from tests.load.ledger import counts, read_requests
 
-pytestmark = [pytest.mark.root, pytest.mark.full]
+pytestmark = pytest.mark.root
 
 RATE = 40.0
 """Requests a second."""
@@ -57,6 +57,7 @@ def test_promote_and_rollback_lose_nothing(hobby_cloud: Deployment) -> None:
     assert status["lease"]["held"] is False
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("event", "step"), [("begins", 2), ("green", "6 stop"), ("begins", 12)])
 def test_a_killed_operator_is_gone_on_with(
     hobby_cloud: Deployment, event: str, step: object
