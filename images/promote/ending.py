@@ -18,6 +18,9 @@ INTERVAL: Final = 1.0
 ROW: Final = 3
 """How often in a row a question must fail: one lost answer is no reason to go back."""
 
+LATE: Final = 60.0
+"""Seconds that green may take to carry the last files of requests that ended at blue."""
+
 BACKUP: Final = 20.0
 """Seconds that the run watches the first backup; it goes on by itself."""
 
@@ -34,10 +37,21 @@ def healthy(run: Run) -> tuple[bool, str]:
 
 def confirm(run: Run) -> None:
     """Old connections end at blue for the drain time, while green proves itself; then blue has no
-    users any more. Raises UnhealthyError as `prove`."""
+    users any more, and green all files. Raises UnhealthyError as `prove`."""
     prove(run)
     moving.tunnel_down(run)
     moving.drain(run, False)
+    late_files(run)
+
+
+def late_files(run: Run) -> None:
+    """Wait until green has what requests that began before the swap wrote at blue."""
+    deadline = time.monotonic() + LATE
+    while unit_state(run, "bakehouse-swap.service") == "active":
+        if time.monotonic() > deadline:
+            run.note(f"{run.blue.name} still answers requests that began before the swap")
+            return
+        time.sleep(INTERVAL)
 
 
 def prove(run: Run) -> None:
@@ -80,7 +94,7 @@ def backup(run: Run) -> None:
     green = run.there()
     green.shell("systemctl start --no-block bakehouse-backup.service")
     deadline = time.monotonic() + BACKUP
-    while (state := backup_state(run)) in ("activating", "reloading"):
+    while (state := unit_state(run, "bakehouse-backup.service")) in ("activating", "reloading"):
         if time.monotonic() > deadline:
             run.note("the first backup goes on; `invoke status` tells how it ended")
             return
@@ -89,10 +103,9 @@ def backup(run: Run) -> None:
         run.note(f"the first backup failed: see `journalctl -u bakehouse-backup` on {green.name}")
 
 
-def backup_state(run: Run) -> str:
-    """systemd's word for the backup's unit."""
-    shown = run.there().shell("systemctl show -P ActiveState bakehouse-backup.service")
-    return shown.stdout.strip()
+def unit_state(run: Run, unit: str) -> str:
+    """systemd's word for a unit of green's."""
+    return run.there().shell(f"systemctl show -P ActiveState {unit}").stdout.strip()
 
 
 def retire(run: Run) -> None:

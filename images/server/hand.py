@@ -162,6 +162,7 @@ class Hand:
         """Without a further word this server goes back to work after `seconds`."""
         if "bakehouse-guard.service" not in acts.active(["bakehouse-guard.service"]):
             raise ProgramError("bakehouse-guard.service does not run: nobody would restore")
+        acts.systemctl("stop", "bakehouse-swap.service")  # it may still carry files here
         if state.server()["postgres"]:
             self.console()
             self.postgres()

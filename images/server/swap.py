@@ -143,11 +143,15 @@ def give_back(swap: Swap, why: str) -> Over:
 def late_files(swap: Swap) -> None:
     """Carry what requests still write on blue that ran at the hold, then end blue's apps.
 
-    What was deleted here since is not carried again, unless the unit was killed in between.
+    What was deleted here since is not carried again, unless the unit was killed in between. Ends
+    when another swap begins: the files here are then carried themselves.
     """
     paths, end = sync.folders(swap.server), time.monotonic() + LATE
     running, passes = swap.late, 0
     while running and time.monotonic() < end:
+        role = guard.load()
+        if (role.epoch, role.state) != (swap.epoch, "serving"):
+            return
         running = bool(swap.line.ask("running")["running"])  # a last pass after the last request
         sync.run(paths, "late", swap.known)
         passes += 1
