@@ -255,8 +255,13 @@ def diff(_: Context, old: str, new: str, store: str = "", json: bool = False) ->
     emit(json, [asdict(change) for change in found.changes], painted(found.lines()))
 
 
-@verb("store", "json", runs="how often each bake is repeated (default: 3)")
-def bench(_: Context, runs: int = 3, store: str = "", json: bool = False) -> None:
+@verb(
+    "store",
+    "json",
+    runs="how often each bake is repeated (default: 3)",
+    only="measure mkosi, whole, changes or ten alone; the rest stays as measured before",
+)
+def bench(_: Context, runs: int = 3, only: str = "", store: str = "", json: bool = False) -> None:
     """Measure bakes on this machine, several runs each, and write docs/benchmarks.md."""
     from images.home import find_home
     from images.progress import Progress
@@ -264,7 +269,7 @@ def bench(_: Context, runs: int = 3, store: str = "", json: bool = False) -> Non
 
     if runs < 1:
         raise UsageError(f"--runs {runs}: nothing to measure", "give 1 or more")
-    rows = benchmark.bench(find_home(store), Progress(), runs)
+    rows = benchmark.bench(find_home(store), Progress(), runs, only)
     text = "\n".join("  ".join(row.cells()) for row in rows)
     emit(json, [row.as_data() for row in rows], text)
 

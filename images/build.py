@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from images import store, stored_plan, verify
-from images.built import Built
+from images.built import Built, record
 from images.changes import last_lock, told
 from images.check import Check, check
 from images.history import journal
@@ -133,16 +133,6 @@ def _bake_and_prove(recipe: Recipe, lock: Lock, home: Home, progress: Progress) 
     write_whole(staged / "spec.lock", dump(lock))
     write_whole(staged / "sbom.json", sbom(recipe))
     write_whole(staged / "provenance.json", provenance(recipe, baked.layers, baked.disk))
-    image = store.Image(
-        id=recipe.id,
-        name=recipe.spec.name,
-        digest=baked.disk.digest,
-        size=baked.disk.size,
-        created=store.now(),
-        plan=recipe.digest,
-        layers=baked.layers,
-        seconds=progress.seconds,
-        seen=store.seen(staged / store.RAW),
-    )
+    image = record(recipe, baked, staged / store.RAW, progress.seconds)
     store.publish(home, staged, image)
     return image

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from images import store
 from images.home import Home
-from images.recipe import prepare, read_lock
+from images.recipe import Recipe, prepare, read_lock
 from specs.model import Spec
+
+if TYPE_CHECKING:
+    from images.ovens.local import Baked
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +41,18 @@ def find_built(spec: Spec, spec_file: Path, home: Home) -> Built | None:
         return None
     path = store.raw_path(home, image.id)
     return Built(image, newest, path, True, time.monotonic() - started)
+
+
+def record(recipe: Recipe, baked: Baked, raw: Path, seconds: Mapping[str, float]) -> store.Image:
+    """What the store is to know of a bake whose disk is the file `raw`; `seconds` by stage."""
+    return store.Image(
+        id=recipe.id,
+        name=recipe.spec.name,
+        digest=baked.disk.digest,
+        size=baked.disk.size,
+        created=store.now(),
+        plan=recipe.digest,
+        layers=baked.layers,
+        seconds=seconds,
+        seen=store.seen(raw),
+    )

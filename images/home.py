@@ -28,6 +28,7 @@ from typing import Final
 
 import platformdirs
 
+from images.mounts import mounts_below
 from specs.errors import BakehouseError, UsageError, printable
 
 SPLITS: Final = re.compile(r"""[\s:,;%\\"'\[\]]|[\x00-\x1f\x7f]""")
@@ -151,8 +152,7 @@ def clear_work(home: Home) -> None:
 
     Raises BakehouseError when something is still mounted there: deleting would go through it.
     """
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    inside = [line.split()[4] for line in mounts if line.split()[4].startswith(f"{home.work}/")]
+    inside = mounts_below(home.work)
     if inside:
         raise BakehouseError(
             f"{inside[0]} is still mounted", f"unmount it: umount --recursive {inside[0]}"

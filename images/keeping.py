@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from images import history, marks, store, stored_plan
-from images.disk import base_key
+from images.disk import Base, Tools
 from images.garbage import Garbage, size_of
 from images.home import Home, clear_work, write_whole
 from images.ovens import layers
+from images.ovens.install import Layer
 from specs.errors import BakehouseError
 from specs.lock import STACK, parse
 
@@ -117,14 +118,17 @@ def _needed(home: Home, images: Collection[str]) -> _Needed:
         except (BakehouseError, KeyError):
             continue
         ids |= set(found.values())
-        bases.add(base_key(_base_id(found), lock.epoch))
+        bases |= set(_bases(found))
     return _Needed(frozenset(ids), frozenset(bases), frozenset(packages))
 
 
-def _base_id(ids: dict[str, str]) -> str:
-    """As the local oven names the base disk of an image."""
-    stack = [ids[name] for name in STACK if name in ids]
-    return " ".join((ids.get("tools", ids["core"]), *stack))
+def _bases(ids: Mapping[str, str]) -> Iterator[str]:
+    """The folders of the base disks of an image, as the local oven names them."""
+    stack = {name: Layer(Path(ids[name]), 0) for name in STACK if name in ids}
+    base: Base | None = layers.base(stack, Tools(ids.get("tools", ids["core"]), Path()))
+    while base:
+        yield base.key
+        base = base.below
 
 
 def _stored(home: Home) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from images.groups import contained, end_groups
+from images.mounts import mounts_below
 from images.network import NAMESPACES, delete_command, inside, network
 from images.run import Result, require_root, run
 
@@ -120,13 +121,3 @@ def _undo(name: str) -> None:
     end_groups(f"{name}-*")
     for mount in reversed(mounts_below(FOLDER / name)):
         run(["umount", mount])
-
-
-def mounts_below(folder: Path) -> list[str]:
-    """Mount points below a folder, in the order in which they were mounted."""
-    points = []
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        point = line.split()[4]
-        if point.startswith(f"{folder}/"):
-            points.append(point)
-    return points

@@ -1,4 +1,4 @@
-"""Overlay mounts, undone whatever happens."""
+"""Overlay mounts, undone whatever happens, and what is mounted where."""
 
 from __future__ import annotations
 
@@ -18,20 +18,25 @@ def overlay_command(lowers: Sequence[Path], upper: Path, work: Path, at: Path) -
     """Mount `lowers` (lowest first) under the writable `upper` at `at`.
 
     Renamed folders and changed modes are copied whole into `upper`, not noted in marks that only
-    this kernel reads (kernel documentation, "Overlay Filesystem").
+    this kernel reads. Nothing written is waited for: whoever keeps `upper` syncs it first (kernel
+    documentation, "Overlay Filesystem": "Volatile mount").
     """
     stack = ":".join(str(lower) for lower in reversed(lowers))
-    options = f"lowerdir={stack},upperdir={upper},workdir={work},redirect_dir=off,metacopy=off"
+    options = f"lowerdir={stack},upperdir={upper},workdir={work},volatile"
+    options += ",redirect_dir=off,metacopy=off"
     return ["mount", "-t", "overlay", "overlay", "-o", options, str(at)]
 
 
 @contextmanager
 def overlay(lowers: Sequence[Path], upper: Path, scratch: Path) -> Iterator[Path]:
-    """The merged tree, writable into `upper`. `scratch` must be on the same file system."""
-    work, merged = scratch / "overlay-work", scratch / "merged"
-    for folder in (upper, work, merged):
+    """The merged tree, writable into `upper`. `scratch` must be on the same file system.
+
+    Without `lowers` it is empty at first.
+    """
+    work, merged, empty = (scratch / name for name in ("overlay-work", "merged", "empty"))
+    for folder in (upper, work, merged, empty):
         folder.mkdir(parents=True, exist_ok=True)
-    run(overlay_command(lowers, upper, work, merged))
+    run(overlay_command(lowers or [empty], upper, work, merged))
     try:
         yield merged
     finally:
@@ -74,3 +79,13 @@ def unneeded(mountinfo: str, needed: Sequence[Path]) -> list[Path]:
 def unescaped(point: str) -> str:
     """A mount point as it is: the kernel writes blanks and backslashes as octal numbers."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """Mount points below a folder, in the order in which they were mounted."""
+    points = []
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        point = line.split()[4]
+        if point.startswith(f"{folder}/"):
+            points.append(point)
+    return points

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from cloudinit.bake import bake
 from images import payload
+from images.source import source_digest
 from specs import coverage, facts
 from specs.errors import UsageError
 from specs.lock import Lock, lock_path, parse
 from specs.model import Spec
 from specs.plan import Plan, resolve
 
-PROJECT: Final = Path(__file__).parents[1]
 OVEN: Final = "images.ovens.local"
 
 
@@ -76,43 +75,3 @@ def read_lock(spec_file: Path) -> Lock | None:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         return None
-
-
-@cache
-def source_digest(module: str) -> str:
-    """sha256 over a module of ours, all of ours that it imports, and the templates."""
-    files = {PROJECT / "requirements.lock", *(PROJECT / "cloudinit/templates").rglob("*.j2")}
-    waiting = [module]
-    while waiting:
-        file = _file_of(waiting.pop())
-        if file is None or file in files:
-            continue
-        files.add(file)
-        waiting += _imports(file)
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(f"{file.relative_to(PROJECT).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _file_of(module: str) -> Path | None:
-    """The file of a module of ours; None for a name inside a module and for others' modules."""
-    path = PROJECT.joinpath(*module.split("."))
-    if module.split(".", maxsplit=1)[0] not in ("specs", "cloudinit", "images"):
-        return None
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.is_file():
-            return file
-    return None
-
-
-def _imports(file: Path) -> list[str]:
-    """Every module, and every name that may be one, that a file imports."""
-    found = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found

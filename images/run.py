@@ -11,8 +11,13 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -21,6 +26,10 @@ from specs.errors import BakehouseError
 log: Final = logging.getLogger("bakehouse.run")
 TAIL: Final = 30
 """Lines of output that an error shows."""
+
+
+Feed = Callable[[IO[bytes]], None]
+"""Writes what a command reads, while it reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
 def run(
     argv: Sequence[str],
     *,
-    stdin: str | None = None,
+    stdin: str | Feed | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float | None = None,
@@ -77,16 +86,18 @@ def run(
 ) -> Result:
     """Run a command to its end and return its output, as it is; `secrets` are masked in errors.
 
-    With `on_line`, standard error joins standard output and each line is passed on as it comes;
-    there is no `stdin` and no `timeout` then.
+    With `on_line`, or a function for `stdin`, standard error joins standard output; each line is
+    passed on to `on_line` as it comes, and text for `stdin` is not possible.
     Raises TimedOutError when it exceeds `timeout` seconds, CommandError when it cannot start or
     (with `check`) exits with anything but 0.
     """
     shown = show(argv, secrets)
     log.debug("run: %s", shown)
     try:
-        if on_line is not None:
-            result = _streamed(argv, on_line, env, cwd)
+        if on_line is not None or callable(stdin):
+            feed = stdin if callable(stdin) else None
+            say = on_line or log.debug
+            result = _streamed(argv, say, feed=feed, env=env, cwd=cwd, timeout=timeout)
         else:
             done = subprocess.run(
                 list(argv),
@@ -102,6 +113,8 @@ def run(
             )
             result = Result(done.returncode, done.stdout, done.stderr)
     except FileNotFoundError as error:
+        if error.filename is None or str(error.filename) not in (argv[0], str(cwd)):
+            raise  # it is one of `stdin`'s or `on_line`'s own
         raise CommandError(shown, f"{error.filename} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise TimedOutError(shown, f"no end after {timeout:g} s") from error
@@ -117,25 +130,63 @@ def run(
 def _streamed(
     argv: Sequence[str],
     on_line: Callable[[str], None],
+    *,
+    feed: Feed | None,
     env: Mapping[str, str] | None,
     cwd: Path | None,
+    timeout: float | None,
 ) -> Result:
+    """Pass lines on as they come. What exceeds `timeout` is ended with all that it started."""
     lines: list[str] = []
-    with subprocess.Popen(
-        list(argv),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        env=_environment(env),
-        cwd=cwd,
-    ) as process:
+    with (
+        ThreadPoolExecutor(1) as feeder,
+        subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(env),
+            cwd=cwd,
+            process_group=None if timeout is None else 0,
+        ) as process,
+    ):
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            on_line(line.rstrip("\n"))
+        late = threading.Event()
+        fed = feeder.submit(_feed, process, feed)
+        output = TextIOWrapper(process.stdout, encoding="utf-8", errors="replace")
+        with _alarm(timeout, partial(_end, process, late)):
+            for line in output:
+                lines.append(line)
+                on_line(line.rstrip("\n"))
+            process.wait()
+        fed.result()
+    if late.is_set():
+        raise subprocess.TimeoutExpired(list(argv), timeout or 0, "".join(lines))
     return Result(process.returncode, "".join(lines), "")
+
+
+def _feed(process: subprocess.Popen[bytes], feed: Feed | None) -> None:
+    """A command that stops reading has had enough; whether that was right, its exit code says."""
+    if feed and process.stdin:
+        with suppress(BrokenPipeError), process.stdin:
+            feed(process.stdin)
+
+
+@contextmanager
+def _alarm(seconds: float | None, ring: Callable[[], None]) -> Iterator[None]:
+    timer = threading.Timer(seconds or 0, ring)
+    if seconds is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,8 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from images.disk import Disk
-from images.recipe import PROJECT, Recipe
+from images.recipe import Recipe
+from images.source import PROJECT
 from specs.lock import STACK, Lock, LockedPackage, dump
 from specs.model import App
 from specs.plan import ImagePlan

@@ -6,7 +6,7 @@ server learns at its first boot, `OpsPlan` how servers are run and swapped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from specs.lock import Lock
@@ -117,7 +117,7 @@ def resolve(spec: Spec, lock: Lock | None, payloads: tuple[Payload, ...]) -> Pla
     return Plan(
         image=ImagePlan(
             name=spec.name,
-            system=spec.system,
+            system=_made_of(spec.system),
             users=spec.users,
             ssh=spec.ssh,
             firewall=spec.firewall,
@@ -139,3 +139,8 @@ def resolve(spec: Spec, lock: Lock | None, payloads: tuple[Payload, ...]) -> Pla
         ),
         ops=OpsPlan(deploy=spec.deploy, rebuild=spec.rebuild, notify=spec.notify),
     )
+
+
+def _made_of(system: System) -> System:
+    """Without where packages come from: the lock knows them by their digests."""
+    return replace(system, mirror="", security_mirror="", snapshot="", repositories=())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from images.disk.gpt import BIOS_SIZE, BIOS_START, ESP_SIZE, ESP_START, SECTOR, Names
-from images.disk.tools import INSIDE, use
+from images.disk.tools import WORK, use
 from images.disk.tree import Entry
 from specs.errors import BakehouseError
 
@@ -132,24 +132,23 @@ def install(disk: Path, ids: Names, *, tools: Path, epoch: int) -> None:
     Raises BakehouseError when a tool fails.
     """
     work = disk.parent
-    inside = f"{INSIDE}/work"
     (work / "early.cfg").write_text(early_config(ids), encoding="ascii")
-    esp = f"{inside}/{disk.name}@@{ESP_START}"
-    loader = f"{inside}/BOOTX64.EFI"
+    esp = f"{WORK}/{disk.name}@@{ESP_START}"
+    loader = f"{WORK}/BOOTX64.EFI"
     format_esp = ["mkfs.vfat", "--invariant", "-F", "32", "-s", "1", "-n", "ESP", "-i", ids.volume]
     format_esp += [
         f"--offset={ESP_START // SECTOR}",
-        f"{inside}/{disk.name}",
+        f"{WORK}/{disk.name}",
         str(ESP_SIZE // 1024),
     ]
     for argv in (
-        mkimage_command("i386-pc", f"{inside}/core.img", f"{inside}/early.cfg", BIOS_MODULES),
-        mkimage_command("x86_64-efi", loader, f"{inside}/early.cfg", EFI_MODULES),
+        mkimage_command("i386-pc", f"{WORK}/core.img", f"{WORK}/early.cfg", BIOS_MODULES),
+        mkimage_command("x86_64-efi", loader, f"{WORK}/early.cfg", EFI_MODULES),
         format_esp,
         ["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"],
         ["mcopy", "-i", esp, loader, "::/EFI/BOOT/BOOTX64.EFI"],
     ):
-        use(tools, argv, binds={"work": work}, epoch=epoch)
+        use(tools, argv, work=work, epoch=epoch)
     start = BIOS_START // SECTOR
     with disk.open("r+b") as raw:
         raw.write(boot_sector((tools / "usr/lib/grub/i386-pc/boot.img").read_bytes(), start))

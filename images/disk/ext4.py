@@ -12,12 +12,13 @@ import io
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
-from images.disk.tools import INSIDE, use
+from images.disk.tools import INSIDE, WORK, use
 from images.disk.tree import Entry, Tree, hidden
 from specs.errors import BakehouseError
 
@@ -43,6 +44,9 @@ FILE_TYPES: Final[Mapping[str, int]] = {
     "block": 0o060000,
     "fifo": 0o010000,
 }
+PIPE: Final = 65536
+"""Bytes that a pipe holds (pipe(7)): what is written at once."""
+
 NAMES_PER_BLOCK: Final = 12
 """Directory entries of the longest names (264 bytes) that surely fit into a block of 4096."""
 
@@ -56,10 +60,13 @@ class FileSystem:
     size: int
 
 
-def write_archive(tree: Tree, target: Path) -> None:
+def write_archive(tree: Tree, out: IO[bytes]) -> None:
     """All of `tree` as a tar archive, sorted by path."""
     first: dict[str, str] = {}
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT, encoding="utf-8") as archive:
+    form = tarfile.PAX_FORMAT
+    with tarfile.open(
+        fileobj=out, mode="w|", bufsize=PIPE, format=form, encoding="utf-8"
+    ) as archive:
         for path, entry in tree.items():
             info = tarfile.TarInfo(f"./{path}" if path else ".")
             info.type = TAR_TYPES[entry.kind]
@@ -82,8 +89,8 @@ def write_archive(tree: Tree, target: Path) -> None:
                 archive.addfile(info)
 
 
-def make_command(archive: str, disk: str, fs: FileSystem, uuid: str, seed: str) -> list[str]:
-    """mke2fs for a file system with the content of `archive`, in a file that is all zeros."""
+def make_command(disk: str, fs: FileSystem, uuid: str, seed: str) -> list[str]:
+    """mke2fs for a file system of the archive that it reads, in a file that is all zeros."""
     extended = (
         f"offset={fs.offset}",
         f"hash_seed={seed}",
@@ -94,7 +101,7 @@ def make_command(archive: str, disk: str, fs: FileSystem, uuid: str, seed: str) 
     return [
         *("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "16384", "-m", "1"),
         *("-O", FEATURES, "-e", "remount-ro", "-L", "root", "-U", uuid),
-        *("-E", ",".join(extended), "-d", archive, disk, f"{fs.size // 1024}k"),
+        *("-E", ",".join(extended), "-d", "-", disk, f"{fs.size // 1024}k"),
     ]
 
 
@@ -104,12 +111,8 @@ def make(tree: Tree, fs: FileSystem, *, tools: Path, uuid: str, seed: str, epoch
     Raises BakehouseError when a tool fails.
     """
     work = fs.disk.parent
-    archive = work / "tree.tar"
-    write_archive(tree, archive)
-    disk = f"{INSIDE}/work/{fs.disk.name}"
-    make_it = make_command(f"{INSIDE}/work/{archive.name}", disk, fs, uuid, seed)
-    use(tools, make_it, binds={"work": work}, epoch=epoch)
-    archive.unlink()
+    command = make_command(f"{WORK}/{fs.disk.name}", fs, uuid, seed)
+    use(tools, command, work=work, epoch=epoch, stdin=partial(write_archive, tree))
     values = Values(work / "values")
     script = [
         line
@@ -140,8 +143,10 @@ class Values:
 
 def patch_script(base: Tree, layer: Tree, values: Values) -> Iterator[str]:
     """The lines for debugfs that put `layer` on a file system that holds `base`."""
-    kept = {path for path, entry in layer.items() if entry.kind == "dir" and _is_dir(base, path)}
-    yield from _removals(base, layer)
+    gone = hidden(base, layer)
+    folders = {path for path, entry in layer.items() if entry.kind == "dir"}
+    kept = {path for path in folders - gone if _is_dir(base, path)}
+    yield from _removals(base, gone)
     names: dict[str, list[str]] = {}
     linked: Counter[str] = Counter()
     for path, entry in layer.items():
@@ -167,10 +172,9 @@ def _is_dir(tree: Tree, path: str) -> bool:
     return path in tree and tree[path].kind == "dir"
 
 
-def _removals(base: Tree, layer: Tree) -> Iterator[str]:
-    """What `layer` hides or replaces goes, children before their folders."""
-    gone = sorted(hidden(base, layer), reverse=True)
-    for path in gone:
+def _removals(base: Tree, gone: Iterable[str]) -> Iterator[str]:
+    """What a layer hides or replaces goes, children before their folders."""
+    for path in sorted(gone, reverse=True):
         verb = "rmdir" if base[path].kind == "dir" else "rm"
         yield f"{verb} {word('/' + path)}"
 
@@ -236,9 +240,9 @@ def _debug(
         return
     work = fs.disk.parent
     (work / "script").write_bytes(os.fsencode("\n".join(script) + "\n"))
-    disk = f"{INSIDE}/work/{fs.disk.name}?offset={fs.offset}"
-    argv = ["debugfs", "-w", "-f", f"{INSIDE}/work/script", disk]
-    result = use(tools, argv, binds={"work": work, **binds}, epoch=epoch)
+    disk = f"{WORK}/{fs.disk.name}?offset={fs.offset}"
+    argv = ["debugfs", "-w", "-f", f"{WORK}/script", disk]
+    result = use(tools, argv, work=work, binds=binds, epoch=epoch)
     complaints = [line for line in result.stderr.splitlines() if not line.startswith("debugfs 1.")]
     if complaints:
         raise BakehouseError(
@@ -249,12 +253,12 @@ def _debug(
 
 def _repair(fs: FileSystem, *, tools: Path, epoch: int) -> None:
     """Let e2fsck correct what is safe to correct, such as free blocks that count as used."""
-    disk = f"{INSIDE}/work/{fs.disk.name}?offset={fs.offset}"
+    disk = f"{WORK}/{fs.disk.name}?offset={fs.offset}"
     argv = ["e2fsck", "-f", "-p", disk]
-    use(tools, argv, binds={"work": fs.disk.parent}, epoch=epoch, fine=(0, 1))
+    use(tools, argv, work=fs.disk.parent, epoch=epoch, fine=(0, 1))
 
 
 def check(fs: FileSystem, *, tools: Path, epoch: int) -> None:
     """Raises BakehouseError unless e2fsck finds the file system flawless."""
-    disk = f"{INSIDE}/work/{fs.disk.name}?offset={fs.offset}"
-    use(tools, ["e2fsck", "-f", "-n", disk], binds={"work": fs.disk.parent}, epoch=epoch)
+    disk = f"{WORK}/{fs.disk.name}?offset={fs.offset}"
+    use(tools, ["e2fsck", "-f", "-n", disk], work=fs.disk.parent, epoch=epoch)

@@ -11,19 +11,22 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache as once
 from pathlib import Path
+from typing import Final
 
 from images.disk import boot, chunks, ext4, gpt, tree
 from images.disk.chunks import Chunks
 from images.disk.ext4 import FileSystem
 from images.disk.gpt import Names
-from images.disk.tools import INSIDE, use
+from images.disk.tools import WORK, use
 from images.disk.tree import Entry, Tree
 from images.home import write_whole
+from images.source import source_digest
+
+EMPTY: Final[Tree] = {"": Entry("dir")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,68 +41,88 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
-class Makings:
-    """What a base is made of."""
+class Tools:
+    """The locked tools layer: the name of its content, and the tree."""
 
-    layers: Sequence[Path]
-    tools: Path
-    epoch: int
-    ids: Names
+    id: str
+    tree: Path
 
 
 @dataclass(frozen=True, slots=True)
-class _Base:
+class Base:
+    """A disk to start from: its layers' file system made in one go, or patched into `below`'s.
+
+    `layers` are folders named by their content, lowest first; with `below` it is one. `epoch` is
+    the latest time in them, in seconds since 1970, and as much theirs as the rest of their content.
+    """
+
+    layers: tuple[Path, ...]
+    epoch: int
+    tools: Tools
+    below: Base | None = None
+
+    @property
+    def id(self) -> str:
+        """The name of its content, also of that below it."""
+        own = " ".join(layer.name for layer in self.layers)
+        return f"{self.below.id} + {own}" if self.below else f"{self.tools.id} {own}"
+
+    @property
+    def key(self) -> str:
+        """The name of its folder in a cache."""
+        made_by = f"{self.id} {source_digest('images.disk.fold')}"
+        return hashlib.sha256(made_by.encode()).hexdigest()[:32]
+
+    @property
+    def names(self) -> Names:
+        """The identifiers on it, which are those of the lowest base."""
+        return self.below.names if self.below else gpt.names(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
     disk: Path
     chunks: Chunks
 
 
-def pack(
-    layers: Sequence[Path], out: Path, *, tools: Path, epoch: int, cache: Path, base_id: str
-) -> Disk:
-    """Make a raw disk of a stack of layers, lowest first; the last one is patched in.
+def pack(base: Base, last: Path, out: Path, *, epoch: int, cache: Path) -> Disk:
+    """Make a raw disk of a base with the layer `last` patched in.
 
-    `tools` is the locked tools layer; `epoch` (seconds since 1970) the latest time in the image;
-    `cache` keeps base disks, found by `base_id`, which must name the content of all layers but
-    the last and of the tools. `out` appears whole or not at all, but is not yet flushed to the
-    storage: that is for whoever publishes it. Needs root.
+    `epoch` (seconds since 1970) is the latest time in `last`; `cache` keeps base disks. `out`
+    appears whole or not at all, but is not yet flushed to the storage: that is for whoever
+    publishes it. Needs root.
 
     Raises BakehouseError for content that cannot be packed, or when a tool fails.
     """
-    *lower, last = layers
-    made = Makings(lower, tools, epoch, gpt.names(base_id))
-    with _locked(cache / base_key(base_id, epoch)) as folder:
-        base_tree = _base_tree(folder, made)
-        change = tree.scan(last, epoch)
-        size = gpt.disk_size(tree.merge(base_tree, change))
-        base = _base_disk(folder, made, size)
+    known, change = _tree(base, cache), tree.scan(last, epoch)
+    size = gpt.disk_size(tree.merge(known, change))
     with _scratch(out.with_name(f".{out.name}.making")) as work:
         disk = work / "disk.raw"
-        chunks.copy_sparse(base.disk, disk)
-        fs = FileSystem(disk, gpt.ROOT_START, gpt.root_size(size))
-        ext4.patch(base_tree, change, last, fs, tools=tools, epoch=epoch)
-        ext4.check(fs, tools=tools, epoch=epoch)
-        digests = chunks.digest(disk, base.disk, base.chunks)
+        kept = _disk(base, size, cache)
+        digests = _patched(disk, kept, base, known=known, change=change, layer=last, epoch=epoch)
+        ext4.check(_root(disk, size), tools=base.tools.tree, epoch=epoch)
         disk.replace(out)
-    return Disk(out, size, digests.digest, digests, made.ids.file_system)
+    return Disk(out, size, digests.digest, digests, base.names.file_system)
 
 
-def base_key(base_id: str, epoch: int) -> str:
-    """The name of a base disk in its cache."""
-    return hashlib.sha256(f"{base_id} {epoch} {_source_digest()}".encode()).hexdigest()[:32]
+def _patched(
+    disk: Path, kept: _Kept, base: Base, *, known: Tree, change: Tree, layer: Path, epoch: int
+) -> Chunks:
+    """Make `disk`, a copy of the kept base with one more layer; the digests of its chunks."""
+    chunks.copy_sparse(kept.disk, disk)
+    fs = _root(disk, disk.stat().st_size)
+    ext4.patch(known, change, layer, fs, tools=base.tools.tree, epoch=epoch)
+    return chunks.digest(disk, kept.disk, kept.chunks)
 
 
-@once
-def _source_digest() -> str:
-    """Over the source of this package: another way to make bases makes other bases."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+def _root(disk: Path, size: int) -> FileSystem:
+    return FileSystem(disk, gpt.ROOT_START, gpt.root_size(size))
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
+def _locked(base: Base, cache: Path) -> Iterator[Path]:
     """Hold the folder of a base; a second build of the same base waits for the first."""
+    folder = cache / base.key
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -110,74 +133,87 @@ def _locked(folder: Path) -> Iterator[Path]:
 def _scratch(folder: Path) -> Iterator[Path]:
     """A folder that is empty at the start, also after a killed run, and gone at the end."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    (folder / "work").mkdir(parents=True)
     try:
-        yield folder
+        yield folder / "work"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stack(made: Makings) -> dict[str, Entry]:
-    """All layers but the last, and what the disk itself adds on top of them."""
-    result: dict[str, Entry] = {"": Entry("dir")}
-    for layer in made.layers:
-        result = tree.merge(result, tree.scan(layer, made.epoch))
-    return tree.merge(result, boot.files(made.ids, made.epoch))
-
-
-def _base_tree(folder: Path, made: Makings) -> Tree:
+def _tree(base: Base, cache: Path) -> Tree:
     """What is on the base; from the cache when it is there and whole."""
-    file = folder / "tree.json"
-    if file.exists():
-        stamp, _, text = file.read_text(encoding="ascii").partition("\n")
-        if stamp == hashlib.sha256(text.encode()).hexdigest():
-            return tree.parse(text)
-    text = tree.dump(_stack(made))
-    write_whole(file, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
-    return tree.parse(text)
+    with _locked(base, cache) as folder:
+        file = folder / "tree.json"
+        if file.exists():
+            stamp, _, text = file.read_text(encoding="ascii").partition("\n")
+            if stamp == hashlib.sha256(text.encode()).hexdigest():
+                return tree.parse(text)
+        text = tree.dump(_stack(base, _tree(base.below, cache) if base.below else EMPTY))
+        write_whole(file, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        return tree.parse(text)
 
 
-def _base_disk(folder: Path, made: Makings, size: int) -> _Base:
+def _stack(base: Base, below: Tree) -> Tree:
+    """The layers of a base on what is below, and what the disk itself adds to the lowest."""
+    result = below
+    for layer in base.layers:
+        result = tree.merge(result, tree.scan(layer, base.epoch))
+    return result if base.below else tree.merge(result, boot.files(base.names, base.epoch))
+
+
+def _disk(base: Base, size: int, cache: Path) -> _Kept:
     """A disk of `size` bytes with the base; from the cache unless somebody touched it."""
-    disk = folder / f"{size // gpt.MIB}.raw"
-    facts = disk.with_suffix(".json")
-    if disk.exists() and facts.exists():
-        known = json.loads(facts.read_text(encoding="ascii"))
+    with _locked(base, cache) as folder:
+        disk = folder / f"{size // gpt.MIB}.raw"
+        facts = disk.with_suffix(".json")
+        if disk.exists() and facts.exists():
+            known = json.loads(facts.read_text(encoding="ascii"))
+            status = disk.stat()
+            if [status.st_size, status.st_mtime_ns] == known["stamp"]:
+                return _Kept(disk, Chunks(tuple(known["chunks"])))
+        facts.unlink(missing_ok=True)
+        with _scratch(folder / "making") as work:
+            draft = work / disk.name
+            if base.below:
+                digests = _on_top(base, base.below, draft, size, cache)
+            else:
+                digests = _make(base, draft, size)
+            with draft.open("rb") as raw:
+                os.fsync(raw.fileno())
+            draft.replace(disk)
         status = disk.stat()
-        if [status.st_size, status.st_mtime_ns] == known["stamp"]:
-            return _Base(disk, Chunks(tuple(known["chunks"])))
-    facts.unlink(missing_ok=True)
-    with _scratch(folder / "making") as work:
-        draft = work / disk.name
-        _make_base(draft, made, size)
-        digests = chunks.digest(draft)
-        with draft.open("rb") as raw:
-            os.fsync(raw.fileno())
-        draft.replace(disk)
-    status = disk.stat()
-    stamp = [status.st_size, status.st_mtime_ns]
-    write_whole(facts, json.dumps({"stamp": stamp, "chunks": digests.digests}))
-    return _Base(disk, digests)
+        stamp = [status.st_size, status.st_mtime_ns]
+        write_whole(facts, json.dumps({"stamp": stamp, "chunks": digests.digests}))
+        return _Kept(disk, digests)
 
 
-def _make_base(disk: Path, made: Makings, size: int) -> None:
+def _on_top(base: Base, below: Base, disk: Path, size: int, cache: Path) -> Chunks:
+    (layer,) = base.layers
+    change = tree.scan(layer, base.epoch)
+    kept = _disk(below, size, cache)
+    known = _tree(below, cache)
+    return _patched(disk, kept, below, known=known, change=change, layer=layer, epoch=base.epoch)
+
+
+def _make(base: Base, disk: Path, size: int) -> Chunks:
+    """The lowest base: partitions, loaders, and the file system of all its layers."""
+    ids, tools = base.names, base.tools.tree
     with disk.open("xb") as raw:
         raw.truncate(size)
     use(
-        made.tools,
-        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", f"{INSIDE}/work/{disk.name}"],
-        binds={"work": disk.parent},
-        epoch=made.epoch,
-        stdin=gpt.script(made.ids, size),
+        tools,
+        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", f"{WORK}/{disk.name}"],
+        work=disk.parent,
+        epoch=base.epoch,
+        stdin=gpt.script(ids, size),
     )
-    boot.install(disk, made.ids, tools=made.tools, epoch=made.epoch)
-    fs = FileSystem(disk, gpt.ROOT_START, gpt.root_size(size))
-    ids = made.ids
+    boot.install(disk, ids, tools=tools, epoch=base.epoch)
     ext4.make(
-        _stack(made),
-        fs,
-        tools=made.tools,
+        _stack(base, EMPTY),
+        _root(disk, size),
+        tools=tools,
         uuid=ids.file_system,
         seed=ids.hash_seed,
-        epoch=made.epoch,
+        epoch=base.epoch,
     )
+    return chunks.digest(disk)

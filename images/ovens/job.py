@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from images.home import Home
-from images.recipe import Recipe
 from specs.lock import Lock
+
+if TYPE_CHECKING:  # a layer of packages is not made by what renders documents
+    from images.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ from cloudinit.boot import boot
 from images import archive, disk, schema
 from images.home import Home
 from images.mounts import overlay
-from images.ovens import cloud_init, layers, payloads, repository
+from images.ovens import cloud_init, install, layers, payloads, repository
+from images.ovens.install import Layer
 from images.ovens.job import Job
 from images.ovens.seal import clamp_times, seal
 from images.progress import Progress
@@ -47,26 +48,21 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
     job = Job(recipe, lock, home, progress.say)
     with progress.stage("packages"):
         archive.fetch(recipe.spec.system, lock, home, job.say)
-        _check_documents(job)
     with progress.stage("layers"):
-        layers.core(job)
+        install.core(job)
         with ThreadPoolExecutor(3) as pool:
-            pool.submit(layers.other, job, "tools")
+            making = pool.submit(layers.other, job, "tools")
             stacking = pool.submit(layers.server, job)
             assembling = pool.submit(payloads.assemble, job)
-            stack, folders = stacking.result(), assembling.result()
-    with progress.stage("cloud-init"):
-        upper = _run_cloud_init(job, stack, folders)
-    with progress.stage("disk"), layers.whole(job, "tools") as tools:
-        packed = disk.pack(
-            [*stack, upper],
-            out,
-            tools=tools,
-            epoch=lock.epoch,
-            cache=home.bases,
-            base_id=" ".join((layers.other(job, "tools").name, *(layer.name for layer in stack))),
-        )
-    return Baked(packed, tuple(layer.name for layer in stack))
+            stack, folders, tools = stacking.result(), assembling.result(), making.result()
+    with progress.stage("cloud-init"), ThreadPoolExecutor(1) as pool:
+        running = pool.submit(_run_cloud_init, job, stack, folders)
+        _check_documents(job)
+        upper = running.result()
+    with progress.stage("disk"), layers.whole(job, "tools") as tree:
+        base = layers.base(stack, disk.Tools(tools.id, tree))
+        packed = disk.pack(base, upper, out, epoch=lock.epoch, cache=home.bases)
+    return Baked(packed, tuple(layer.id for layer in stack.values()))
 
 
 def _check_documents(job: Job) -> None:
@@ -78,7 +74,7 @@ def _check_documents(job: Job) -> None:
     validate.check(boot(job.recipe.plan.server), release, "boot.yaml")
 
 
-def _run_cloud_init(job: Job, stack: Sequence[Path], folders: Mapping[str, Path]) -> Path:
+def _run_cloud_init(job: Job, stack: Mapping[str, Layer], folders: Mapping[str, Path]) -> Path:
     """What `bake.yaml` makes of the package layers, sealed: an overlay's upper folder."""
     scratch = job.home.work / "bake"
     upper = scratch / "upper"
@@ -86,7 +82,7 @@ def _run_cloud_init(job: Job, stack: Sequence[Path], folders: Mapping[str, Path]
     repo = repository.make(job.home, packages, job.lock.release, scratch / "repo")
     binds = {f"{layout.BAKE}/repo": repo}
     binds |= {f"{layout.BAKE}/payload/{sha256}": at for sha256, at in folders.items()}
-    with overlay(stack, upper, scratch) as merged:
+    with overlay([layer.tree for layer in stack.values()], upper, scratch) as merged:
         cloud_init.run_bake(merged, job.recipe.bake, binds=binds, epoch=job.lock.epoch, say=job.say)
         seal(merged, job.lock.epoch)
     shutil.rmtree(repo)

@@ -13,7 +13,7 @@ from images.oci.build import build_app, pack_rootfs
 from images.oci.fetch import fetch_image, import_archive
 from images.ovens import layers
 from images.ovens.job import Job
-from images.recipe import source_digest
+from images.source import source_digest
 from specs.errors import BakehouseError
 from specs.facts import contents, folder_digest
 from specs.model import App
@@ -45,7 +45,7 @@ def assemble(job: Job) -> dict[str, Path]:
 
 def _key(wanted: Payload) -> str:
     """What is built depends on the builder, too."""
-    made_by = source_digest("images.oci.build") + source_digest("images.oci.fetch")
+    made_by = source_digest("images.oci.build", "images.oci.fetch")
     return hashlib.sha256(f"{wanted.name} {wanted.sha256} {made_by}".encode()).hexdigest()[:32]
 
 
@@ -62,7 +62,7 @@ def _app(job: Job, app: App, wanted: Payload, out: Path) -> None:
         if app.build.packages:
             made = layers.other(job, f"app:{app.name}")
             with layers.whole(job, f"app:{app.name}") as rootfs:
-                cache = job.home.root / "oci-layers" / made.name
+                cache = job.home.root / "oci-layers" / made.id
                 packages = pack_rootfs(rootfs, epoch=job.lock.epoch, cache=cache)
         build_app(app, packages=packages, folder=source, tag=tag, epoch=job.lock.epoch, out=out)
 

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from images import store
+from images.built import record
 from images.home import Home, build_lock, clear_work
 from images.isolation import isolate
 from images.ovens import local
@@ -32,17 +33,7 @@ def main(root: str, spec: str, *options: str) -> None:
         staged.mkdir()
         baked = local.bake(recipe, home, staged / store.RAW, progress)
         if "--publish" in options:
-            image = store.Image(
-                id=recipe.id,
-                name=recipe.spec.name,
-                digest=baked.disk.digest,
-                size=baked.disk.size,
-                created=store.now(),
-                plan=recipe.digest,
-                layers=baked.layers,
-                seconds=progress.seconds,
-                seen=store.seen(staged / store.RAW),
-            )
+            image = record(recipe, baked, staged / store.RAW, progress.seconds)
             store.publish(home, staged, image)
             store.add_generation(home, recipe.spec.name, image.id)
     print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))

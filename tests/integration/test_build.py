@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,17 @@ import pytest
 from images import archive, store
 from images.home import Home, find_home
 from images.lab import sweep
+from images.mounts import mounts_below
 from images.recipe import read_lock
 from images.run import Process, Result, run, start
+from specs.lock import parse
 
 pytestmark = pytest.mark.root
 
 ROOT = Path(__file__).parents[2]
+MARK = "BAKEHOUSE_TEST_BUILD"
+"""In the environment of every process that a build under test starts."""
+
 STAGES = ("packages", "layers", "cloud-init", "disk", "verify")
 SPEC = """
 name: {name}
@@ -40,7 +46,8 @@ def invoke(*words: str) -> list[str]:
 
 
 def build(spec: Path, *words: str) -> Result:
-    return run(invoke("build-image", "--spec", str(spec), *words), cwd=ROOT, check=False)
+    command = invoke("build-image", "--spec", str(spec), *words)
+    return run(command, cwd=ROOT, check=False, env={MARK: str(spec)})
 
 
 def last(result: Result) -> dict[str, Any]:
@@ -68,16 +75,22 @@ def spec(tmp_path: Path, home: Home) -> Iterator[Path]:
     run(["rm", "-rf", str(home.generations / name), *(str(home.images / i) for i in images)])
 
 
-def leftovers(home: Home) -> list[str]:
-    """Mounts and containers of builds in this home, while none runs."""
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    processes = run(["ps", "-eo", "pid,args"]).stdout.splitlines()
-    containers = [line for line in processes if "systemd-nspawn" in line]
-    return [line for line in (*mounts, *containers) if str(home.root) in line]
+def leftovers(spec: Path, home: Home) -> list[str]:
+    """What a build of this spec left: processes, known by its mark, and mounts in the home.
+
+    Other builds may run in the same home; each mounts in a namespace of its own.
+    """
+    found = mounts_below(home.work)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{MARK}={spec}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
 
 
 def started(spec: Path, log: Path) -> Process:
-    return start(invoke("build-image", "--spec", str(spec)), output=log, cwd=ROOT)
+    words = invoke("build-image", "--spec", str(spec))
+    return start(words, output=log, cwd=ROOT, env={MARK: str(spec)})
 
 
 def await_line(log: Path, text: str, process: Process) -> None:
@@ -119,13 +132,16 @@ def test_an_image_is_baked_proven_found_and_compared(spec: Path, home: Home) -> 
     difference = run(invoke(*words), cwd=ROOT).stdout
     assert "~ file /etc/caddy/Caddyfile" in difference
     assert [line for line in difference.splitlines() if "X-Test" in line]
-    assert leftovers(home) == []
+    assert leftovers(spec, home) == []
 
 
 def test_a_bake_from_nothing_elsewhere_differs_in_the_one_file_that_was_touched(
     spec: Path, home: Home
 ) -> None:
+    """Elsewhere: another host, umask, locale, time zone and folder, one core, and no network."""
+    earlier = locked_earlier(spec)
     image = last(build(spec, "--json"))
+    assert f'"epoch": {earlier}' in spec.with_suffix(".lock").read_text()
     raw = Path(image["path"])
     before = raw.stat()
     with raw.open("r+b") as file:
@@ -138,11 +154,72 @@ def test_a_bake_from_nothing_elsewhere_differs_in_the_one_file_that_was_touched(
     elsewhere = ["sh", "-c", 'umask 077; hostname elsewhere; exec taskset -c 0 "$@"', "sh", *words]
     env = {"TZ": "Pacific/Chatham", "LC_ALL": "tr_TR.UTF-8", "TMPDIR": "/dev/shm", "HOME": "/"}
     env["BAKEHOUSE_HOME"] = str(home.root)
-    done = run(["unshare", "--uts", *elsewhere], cwd=ROOT, env=env, check=False)
+    done = run(["unshare", "--uts", "--net", *elsewhere], cwd=ROOT, env=env, check=False)
     assert done.code == 1, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["differences"] == ["srv/sites/port_80/index.html: another content"]
     assert found["again"] == image["digest"]
+
+
+def locked_earlier(spec: Path) -> int:
+    """Lock a spec as if the archives had signed their indexes, of the same packages, a day before.
+
+    Layers of packages may be kept from before, so they must not know the lock's date.
+    """
+    run(invoke("lock", "--spec", str(spec)), cwd=ROOT)
+    file = spec.with_suffix(".lock")
+    text = file.read_text()
+    epoch = parse(text, str(file)).epoch
+    file.write_text(text.replace(f'"epoch": {epoch}', f'"epoch": {epoch - 90_000}'))
+    return epoch - 90_000
+
+
+CLOCK = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+"""Debian's libfaketime. In a changed root it is found by way of the first process."""
+
+SHIMS = {
+    "systemd-nspawn": """
+exec /usr/bin/systemd-nspawn --bind-ro="$LD_PRELOAD:/run/clock.so" \\
+    --setenv=LD_PRELOAD=/run/clock.so --setenv=FAKETIME="$FAKETIME" \\
+    --setenv=FAKETIME_DONT_FAKE_MONOTONIC=1 "$@"
+""",
+    "mmdebstrap": """
+LD_PRELOAD="/proc/1/root$LD_PRELOAD" exec /usr/bin/mmdebstrap "$@"
+""",
+    "unshare": """
+for word; do
+    shift
+    set -- "$@" "$word"
+    [ "$word" != TZ=UTC ] || set -- "$@" FAKETIME="$FAKETIME" FAKETIME_DONT_FAKE_MONOTONIC=1 \\
+        LD_PRELOAD="/proc/1/root$LD_PRELOAD"
+done
+export LD_PRELOAD="/proc/1/root$LD_PRELOAD"
+exec /usr/bin/unshare --mount --propagation private \\
+    sh -ec 'mount --bind /dev "$8/dev"; exec /usr/bin/unshare "$@"' sh "$@"
+""",
+}
+"""What these start has an environment or a root of its own, and must be told of the clock, which
+wants shared memory."""
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not Path(CLOCK).exists(), reason="needs Debian's libfaketime")
+def test_another_date_and_hour_make_the_same_bits(spec: Path, home: Home, tmp_path: Path) -> None:
+    image = last(build(spec, "--json"))
+    for name, text in SHIMS.items():
+        shim = tmp_path / "bin" / name
+        shim.parent.mkdir(exist_ok=True)
+        shim.write_text(f'#!/bin/sh\necho "$0 $(date +%Y)" >>{tmp_path}/called\n{text}')
+        shim.chmod(0o755)
+    env = {"LD_PRELOAD": CLOCK, "FAKETIME": "+5y", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    env |= {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "BAKEHOUSE_HOME": str(home.root)}
+    words = invoke("build-image", "--spec", str(spec), "--check", "--json")
+    done = run(words, cwd=ROOT, env=env, check=False)
+    assert done.code == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["again"] == image["digest"]
+    called = set((tmp_path / "called").read_text().split("\n")) - {""}
+    year = time.gmtime().tm_year + 5
+    assert called == {f"{tmp_path}/bin/{name} {year}" for name in SHIMS}
 
 
 @pytest.mark.parametrize(
@@ -164,11 +241,11 @@ def test_a_killed_build_leaves_nothing_and_the_next_one_works(
     os.kill(process.pid, signal.SIGKILL)
     process.stop()
     time.sleep(0.5)  # the kernel takes a process namespace down after its first process is gone
-    assert leftovers(home) == []
+    assert leftovers(spec, home) == []
     name = spec.read_text().split()[1]
     assert list(store.generations(home, name)) == []
     assert last(build(spec, "--json"))["generation"] == 1
-    assert leftovers(home) == []
+    assert leftovers(spec, home) == []
     assert sweep() == []  # the build that came after took the dead one's network away, too
 
 
@@ -182,7 +259,7 @@ def test_a_build_that_is_asked_to_stop_stops_and_says_so(
     time.sleep(2)
     assert process.stop(signal.SIGTERM, patience=60) == 130
     assert "stopped; nothing was published" in log.read_text()
-    assert leftovers(home) == []
+    assert leftovers(spec, home) == []
     assert sweep() == []
 
 

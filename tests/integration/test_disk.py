@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from images import rootfs
-from images.disk import Disk, chunks, gpt, pack
+from images.disk import Base, Disk, Tools, chunks, gpt, pack
 from images.disk.tools import use
 from images.mounts import overlay
 from images.run import run
@@ -86,6 +86,7 @@ def make_base(root: Path) -> Path:
     write(root / "usr/share/deep/er/and/deeper", "x" * 100_000)
     write(root / "usr/share/opaque/old", "old")
     write(root / "usr/share/opaque/sub/old", "old")
+    (root / "usr/share/opaque/same").mkdir()
     write(root / "usr/share/becomes-link/content", "content")
     write(root / "usr/share/becomes-folder", "file")
     write(root / "usr/share/large-attribute", "x")
@@ -129,6 +130,9 @@ def change(root: Path) -> None:
         (share / f"many/a file with the long name {number:0100}").unlink()
     shutil.rmtree(share / "opaque")
     write(share / "opaque/new", "new")
+    write(share / "opaque/sub/new", "new")
+    (share / "opaque/same").mkdir()
+    os.utime(share / "opaque/same", (1_600_000_000, 1_600_000_000))
     shutil.rmtree(share / "becomes-link")
     (share / "becomes-link").symlink_to("y" * 300)
     (share / "becomes-folder").unlink()
@@ -207,7 +211,13 @@ def layers(tmp_path: Path) -> list[Path]:
 
 
 def packed(layers: list[Path], out: Path, tools: Path, cache: Path) -> Disk:
-    return pack(layers, out, tools=tools, epoch=EPOCH, cache=cache, base_id="test")
+    """A disk of the first layer with each later one patched in."""
+    *ground, last = layers
+    made_with = Tools("test", tools)
+    base = Base(tuple(ground[:1]), EPOCH, made_with)
+    for own in ground[1:]:
+        base = Base((own,), EPOCH, made_with, base)
+    return pack(base, last, out, epoch=EPOCH, cache=cache)
 
 
 def test_a_disk_holds_what_the_overlay_shows(
@@ -215,7 +225,7 @@ def test_a_disk_holds_what_the_overlay_shows(
 ) -> None:
     disk = packed(layers, tmp_path / "disk.raw", tools, tmp_path / "cache")
 
-    with overlay(layers[:1], layers[1], tmp_path / "scratch") as merged:
+    with overlay(layers[:1], layers[1], tmp_path / "again") as merged:
         expected = listing(merged)
         with rootfs.mounted(disk.path, tmp_path / "mounted") as root:
             found = listing(root)
@@ -234,15 +244,15 @@ def test_the_same_bits_in_other_surroundings(
 ) -> None:
     first = packed(layers, tmp_path / "first.raw", tools, tmp_path / "cache")
     with_cache = packed(layers, tmp_path / "second.raw", tools, tmp_path / "cache")
-    copies = [memory / "one", memory / "two"]
+    copies = [memory / layer.name for layer in layers]
     for layer, copy in zip(layers, copies, strict=True):
         run(["cp", "--archive", str(layer), str(copy)])
     (memory / "tmp").mkdir()
     program = (
-        "import sys; from pathlib import Path; from images.disk import pack; "
+        "import sys; from pathlib import Path; from images.disk import Base, Tools, pack; "
         "one, two, out, tools, cache = map(Path, sys.argv[1:]); "
-        f"print(pack([one, two], out, tools=tools, epoch={EPOCH}, cache=cache, "
-        "base_id='test').digest)"
+        f"base = Base((one,), {EPOCH}, Tools('test', tools)); "
+        f"print(pack(base, two, out, epoch={EPOCH}, cache=cache).digest)"
     )
     elsewhere = run(
         [
@@ -281,6 +291,29 @@ def test_a_one_line_change_rewrites_little(layers: list[Path], tools: Path, tmp_
     assert after.root_uuid == before.root_uuid
 
 
+def test_a_layer_of_its_own_is_patched_into_the_base_and_kept(
+    layers: list[Path], tools: Path, tmp_path: Path
+) -> None:
+    stack = [layers[0], layers[1], tmp_path / "third"]
+    with overlay(stack[:2], stack[2], tmp_path / "more") as merged:
+        write(merged / "usr/share/opaque/new", "newer")
+        write(merged / "usr/bin/third", b"third" * 10_000)
+        (merged / "usr/share/a").unlink()
+    cold = packed(stack, tmp_path / "cold.raw", tools, tmp_path / "one")
+    packed(layers, tmp_path / "two.raw", tools, tmp_path / "other")
+    kept = set((tmp_path / "other").iterdir())
+    warm = packed(stack, tmp_path / "warm.raw", tools, tmp_path / "other")
+
+    assert warm.digest == cold.digest
+    assert len(set((tmp_path / "other").iterdir()) - kept) == 1
+    with overlay(stack[:2], stack[2], tmp_path / "again") as merged:
+        expected = listing(merged)
+        with rootfs.mounted(cold.path, tmp_path / "mounted") as root:
+            found = listing(root)
+    assert {name: facts for name, facts in found.items() if facts != expected.get(name)} == {}
+    assert found.keys() == expected.keys()
+
+
 def test_partitions_and_loaders(layers: list[Path], tools: Path, tmp_path: Path) -> None:
     disk = packed(layers, tmp_path / "disk.raw", tools, tmp_path / "cache")
 
@@ -297,7 +330,7 @@ def test_partitions_and_loaders(layers: list[Path], tools: Path, tmp_path: Path)
     assert struct.unpack_from("<Q", core, 500) == (bios.offset // 512 + 1,)
     inside = f"/mnt/work/{disk.path.name}@@{esp.offset}"
     argv = ["mcopy", "-i", inside, "::/EFI/BOOT/BOOTX64.EFI", "/mnt/work/loader"]
-    use(tools, argv, binds={"work": tmp_path}, epoch=EPOCH)
+    use(tools, argv, work=disk.path.parent, epoch=EPOCH)
     loader = (tmp_path / "loader").read_bytes()
     assert loader[:2] == b"MZ" and disk.root_uuid.encode() in loader
 

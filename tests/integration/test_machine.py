@@ -14,8 +14,9 @@ import pytest
 
 from images import machine
 from images.groups import GROUP, group_root
-from images.lab import FOLDER, Lab, lab, mounts_below, sweep
+from images.lab import FOLDER, Lab, lab, sweep
 from images.machine import Description, Machine
+from images.mounts import mounts_below
 from images.network import NAMESPACES
 from tests.integration.conftest import Describe
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from images.home import Home
 from specs.lock import Lock, LockedPackage
-from tests.benchmarks.bench import MORE, Row, page, with_one_more
+from tests.benchmarks.bench import MORE, Row, page, rows, scratch, with_one_more
 from tests.benchmarks.peer import configuration
 
 PACKAGE = LockedPackage(MORE, "4", "amd64", "debian", "pool/m.deb", "0" * 64, 1)
@@ -30,6 +33,22 @@ def test_a_ratio_names_what_it_is_to() -> None:
     assert row.cells()[2] == "0.20 of a whole bake"
 
 
+def test_what_was_not_measured_has_no_row() -> None:
+    assert [row.work for row in rows({"whole": 60.0}, 3)] == ["whole bake"]
+    (whole, site, package) = rows(
+        {"whole": 60.0, "site": 3.0, "package": 6.0, "mkosi change": 30}, 3
+    )
+    assert (whole.ratio, site.ratio, package.ratio) == (None, 0.1, 0.1)
+
+
+def test_what_a_killed_benchmark_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "bench-killed/home-1").mkdir(parents=True)
+    (tmp_path / "packages").mkdir()
+    with scratch(Home(tmp_path)) as folder:
+        assert {path.name for path in tmp_path.iterdir()} == {"packages", folder.name}
+    assert [path.name for path in tmp_path.iterdir()] == ["packages"]
+
+
 def test_one_more_package_is_in_the_image_and_still_a_tool() -> None:
     more = with_one_more(LOCK)
     assert more.sets["extra"] == more.sets["tools"] == (PACKAGE,)
@@ -38,4 +57,4 @@ def test_one_more_package_is_in_the_image_and_still_a_tool() -> None:
 
 def test_mkosi_gets_our_packages() -> None:
     text = configuration(LOCK, incremental=True)
-    assert "Incremental=yes" in text and text.endswith(f"Packages=\n    {MORE}\n")
+    assert "Incremental=yes" in text and text.endswith(f"Packages=\n    systemd-boot\n    {MORE}\n")

@@ -107,6 +107,13 @@ def test_a_removed_folder_goes_after_its_content(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_made_again_in_an_opaque_one_is_made(tmp_path: Path) -> None:
+    opaque = {"": FOLDER, "etc": Entry("dir", opaque=True), "etc/sub": FOLDER}
+    lines = script(BASE, opaque, tmp_path)
+    assert lines[1] == 'rmdir "/etc/sub"'
+    assert lines[4] == 'mkdir "/etc/sub"'
+
+
 def test_names_are_quoted_as_debugfs_reads_them() -> None:
     assert ext4.word('/a "b" c') == '"/a ""b"" c"'
 
@@ -146,7 +153,8 @@ def test_the_archive_keeps_order_names_and_links(tmp_path: Path) -> None:
     known = {"": FOLDER, "a": file, "b": file, "c": made_up, "na\udcffme": FILE}
     known["na\udcffme"] = Entry("symlink", target="a")
 
-    ext4.write_archive(known, tmp_path / "tar")
+    with (tmp_path / "tar").open("wb") as out:
+        ext4.write_archive(known, out)
 
     with tarfile.open(tmp_path / "tar") as archive:
         members = archive.getmembers()
@@ -254,6 +262,6 @@ def test_a_sparse_copy_keeps_content_and_holes(tmp_path: Path) -> None:
 
 
 def test_tools_run_in_a_world_of_their_own() -> None:
-    words = command(Path("/tools"), ["mke2fs"], binds={"work": Path("/w")}, epoch=7)
+    words = command(Path("/tools"), ["mke2fs"], work=Path("/w"), binds={}, epoch=7)
     assert words[:2] == ["unshare", "--mount"] and words[-1] == "mke2fs"
     assert {"LC_ALL=C.UTF-8", "TZ=UTC", "SOURCE_DATE_EPOCH=7"} <= set(words)
