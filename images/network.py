@@ -100,16 +100,19 @@ def tap(namespace: str, name: str) -> Iterator[None]:
         run([*ip, "link", "delete", name])
 
 
-def network_config(address: Address, interface: str, mac: str = "") -> str:
+def network_config(
+    address: Address, interface: str, mac: str = "", further: Sequence[str] = ()
+) -> str:
     """cloud-init's network configuration (version 2, as JSON), static in both families.
 
     With `mac` it is for the interface with that hardware address, else for the one so named.
+    `further` are addresses, with the width of their network, beside its own.
     """
     settings: dict[str, object] = {
         "dhcp4": False,
         "dhcp6": False,
         "accept-ra": False,
-        "addresses": [f"{address.v4}/24", f"{address.v6}/64"],
+        "addresses": [f"{address.v4}/24", f"{address.v6}/64", *further],
         "routes": [{"to": "0.0.0.0/0", "via": CLIENT4}, {"to": "::/0", "via": CLIENT6}],
     }
     if mac:

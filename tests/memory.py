@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from images.providers.base import SPEC, FloatingIp, Note, Order, Server, Volume
+from images.providers.base import (
+    SPEC,
+    BaseImage,
+    FloatingIp,
+    Note,
+    Order,
+    Server,
+    Stored,
+    Volume,
+)
 from images.ssh import Door
 from specs.errors import BakehouseError
 
@@ -29,6 +38,15 @@ class MemoryProvider:
 
     def image(self, raw: Path, image_id: str) -> str:
         return image_id
+
+    def images(self, spec: str) -> Sequence[Stored]:
+        return []
+
+    def delete_image(self, image_id: str) -> None:
+        """It keeps none."""
+
+    def base_image(self, release: str, architecture: str, /) -> BaseImage:
+        return BaseImage("", "")
 
     def servers(self, spec: str) -> Sequence[Server]:
         found = [s for s in self._servers.values() if s.labels.get(SPEC) == spec]

@@ -82,6 +82,29 @@ class Note:
     labels: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One of our images at the provider. `id` is ours, `handle` the provider's (`Order.image`).
+
+    `size` is bytes that are paid for, 0 where that is unknown; `created` is in Unix seconds, or 0.
+    """
+
+    id: str
+    handle: str
+    size: int
+    created: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseImage:
+    """The vendor's own image of a release, which a provisioned image begins as; "" where images
+    are made of packages alone."""
+
+    id: str
+    name: str
+
+
 class Provider(Protocol):
     """Every call waits until the provider confirms. All raise BakehouseError with a next step."""
 
@@ -89,6 +112,15 @@ class Provider(Protocol):
 
     def image(self, raw: Path, image_id: str) -> str:
         """Make a stored image available for orders (found again when it already is)."""
+
+    def images(self, spec: str) -> Sequence[Stored]:
+        """All images of this spec, the oldest first."""
+
+    def delete_image(self, image_id: str) -> None:
+        """The image of this id of ours is gone. Gone before: fine."""
+
+    def base_image(self, release: str, architecture: str, /) -> BaseImage:
+        """The vendor's newest image of a Debian release (`trixie`, `amd64`)."""
 
     def servers(self, spec: str) -> Sequence[Server]:
         """All servers with this spec's label, by name."""

@@ -22,7 +22,16 @@ from images.providers import (
     local_servers,
     local_volumes,
 )
-from images.providers.base import SPEC, FloatingIp, Note, Order, Server, Volume
+from images.providers.base import (
+    SPEC,
+    BaseImage,
+    FloatingIp,
+    Note,
+    Order,
+    Server,
+    Stored,
+    Volume,
+)
 from images.providers.keys import operator_key
 from images.providers.local_state import CONSOLE, cloud_of, record, records
 from images.run import require_root
@@ -46,6 +55,18 @@ class Local:
     def image(self, raw: Path, image_id: str) -> str:
         """The image's id, once the cloud has it."""
         return local_servers.add_image(self.cloud, raw, image_id)
+
+    def images(self, spec: str) -> Sequence[Stored]:
+        """All images of this spec that servers can be made of."""
+        return local_servers.images(self.cloud, spec)
+
+    def delete_image(self, image_id: str) -> None:
+        """Its name in the cloud is gone; a server of it that runs goes on."""
+        local_servers.delete_image(self.cloud, image_id)
+
+    def base_image(self, _release: str, _architecture: str, /) -> BaseImage:
+        """None: images are made of packages."""
+        return BaseImage("", "")
 
     def servers(self, spec: str) -> Sequence[Server]:
         """All servers with this spec's label, by name."""

@@ -95,7 +95,9 @@ def keep_on(cloud: Cloud, server: Record, is_on: Callable[[], None]) -> None:
             root = stack.enter_context(overlay([image], disk / "upper", disk))
             assert root == folder / ROOT
             first = FirstBoot(server.user_data, server.name, f"{cloud.name}-{server.id}")
-            seed(root / SEED, first, network_config(server.address, "host0"))
+            seed(
+                root / SEED, first, network_config(server.address, "host0", further=server.further)
+            )
             binds = {**plain_folders(root, disk), DEVICE_FOLDER: folder / DEVICES}
             # After a power cut the kernel takes the interface away in its own time.
             link = ["ip", "link", "delete", server.link]

@@ -47,8 +47,11 @@ class Floating:
 
     @property
     def v6(self) -> str:
-        """From the network for documentation (RFC 3849), apart from the servers' part of it."""
-        return f"2001:db8:f10a::{self.number:x}"
+        """From the network for documentation (RFC 3849), apart from the servers' part of it.
+
+        The first one of a network of 64 bits, which is what a cloud gives out.
+        """
+        return f"2001:db8:f10a:{self.number:x}::1"
 
 
 def ensure(cloud: Cloud) -> bool:

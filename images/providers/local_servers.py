@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from images.garbage import size_of
 from images.home import sync_folder
 from images.providers import local_floating, local_network, local_power, local_volumes
-from images.providers.base import Order, Server
+from images.providers.base import Order, Server, Stored
 from images.providers.local_disks import make_disk
 from images.providers.local_state import (
     CONSOLE,
@@ -53,8 +55,23 @@ def add_image(cloud: Cloud, raw: Path, image_id: str) -> str:
     return image_id
 
 
-def create(cloud: Cloud, order: Order) -> Record:
+def images(cloud: Cloud, spec: str) -> list[Stored]:
+    """The images that are called after a spec, the oldest first."""
+    name = re.compile(rf"{re.escape(spec)}-[0-9a-f]{{12}}")
+    files = [file for file in cloud.images.glob("*.raw") if name.fullmatch(file.stem)]
+    found = [Stored(f.stem, f.stem, size_of(f), f.stat().st_mtime) for f in files]
+    return sorted(found, key=lambda one: (one.created, one.id))
+
+
+def delete_image(cloud: Cloud, image_id: str) -> None:
+    """Its name in the cloud is gone. Nothing happens when it was gone before."""
+    cloud.raw(word(image_id, "an image's id")).unlink(missing_ok=True)
+
+
+def create(cloud: Cloud, order: Order, further: Sequence[str] = ()) -> Record:
     """The server of this order, switched on; one that was left half made is finished.
+
+    `further` are addresses, with the width of their network, that its interface has beside its own.
 
     Raises UsageError when its name belongs to a server of another image.
     """
@@ -65,7 +82,7 @@ def create(cloud: Cloud, order: Order) -> Record:
         found = by_name(cloud, word(order.name, "a server's name"))
         if found is None:
             new = new_record(cloud, order.name, order.image, order.user_data, order.disk)
-            found = replace(new, labels=labels)
+            found = replace(new, labels=labels, further=tuple(further))
             keep(cloud, found)
     if found.image != order.image:
         raise UsageError(

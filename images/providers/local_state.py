@@ -103,6 +103,7 @@ class Record:
     """A server. `place` is its number in the network, `disk` bytes.
 
     `made` says that its creation came to its end, and another order of its name has nothing to do.
+    `further` are addresses, with the width of their network, beside its own.
     """
 
     number: int
@@ -113,6 +114,7 @@ class Record:
     disk: int
     user_data: str
     made: bool = False
+    further: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -147,7 +149,7 @@ def record(cloud: Cloud, server: str) -> Record:
 
 def _record(file: Path) -> Record | None:
     data = read(file)
-    return Record(**data) if data else None
+    return Record(**{**data, "further": tuple(data.get("further", ()))}) if data else None
 
 
 def keep(cloud: Cloud, new: Record) -> None:

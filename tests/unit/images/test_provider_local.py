@@ -53,9 +53,9 @@ def test_interfaces_have_names_that_the_kernel_takes() -> None:
 def test_routes_lead_to_the_holder_or_nowhere() -> None:
     assert routes([Floating(7, (TWO,)), Floating(8, ())]).splitlines() == [
         "route replace 203.0.113.7/32 via 198.51.100.12",
-        "route replace 2001:db8:f10a::7/128 via 2001:db8:ba4e::12",
+        "route replace 2001:db8:f10a:7::1/128 via 2001:db8:ba4e::12",
         "route replace unreachable 203.0.113.8/32",
-        "route replace unreachable 2001:db8:f10a::8/128",
+        "route replace unreachable 2001:db8:f10a:8::1/128",
     ]
 
 
@@ -64,7 +64,7 @@ def test_rules_let_only_holders_send() -> None:
     text = rules([Floating(7, (ONE,)), Floating(7, (TWO,)), Floating(8, ())])
     assert "elements = { 203.0.113.7, 203.0.113.8 }" in text
     assert 'elements = { "vb-s1" . 203.0.113.7, "vb-s202" . 203.0.113.7 }' in text
-    assert 'elements = { "vb-s1" . 2001:db8:f10a::7, "vb-s202" . 2001:db8:f10a::7 }' in text
+    assert 'elements = { "vb-s1" . 2001:db8:f10a:7::1, "vb-s202" . 2001:db8:f10a:7::1 }' in text
     assert text.splitlines()[:2] == [
         "table bridge bakehouse_cloud",
         "delete table bridge bakehouse_cloud",

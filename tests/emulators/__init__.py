@@ -1,0 +1,1 @@
+"""Clouds to test against: they speak vendors' HTTP APIs, and their servers are real machines."""
