@@ -227,15 +227,15 @@ def run_image(
 
 @verb("store", "json", name="only those of this spec's name")
 def generations(_: Context, name: str = "", store: str = "", json: bool = False) -> None:
-    """List what was baked: generation, image, date."""
-    from images import store as stored
+    """List what was baked: generation, image, date; what is pinned, what is bad, and why."""
+    from images import marks
     from images.home import find_home
 
     home = find_home(store)
-    found = list(stored.generations(home, name))
-    lines = [f"{g.name}@{g.number}  {g.image}  {g.created}" for g in found]
-    text = "\n".join(lines) or f"no generations in {home.root}; run `invoke build-image`"
-    emit(json, [asdict(generation) for generation in found], text)
+    found = list(marks.marked(home, name))
+    text = "\n".join(one.line() for one in found)
+    none = f"no generations in {home.root}; run `invoke build-image`"
+    emit(json, [one.as_data() for one in found], text or none)
 
 
 @verb(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from images.history import stamp
 from images.home import Home, write_whole
 from images.providers.base import Provider
-from images.store import Generation
+from images.store import Generation, generations
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,34 @@ def forgive(home: Home, provider: Provider | None, spec: str, image: str) -> Non
 def all_bad(home: Home, spec: str) -> Iterator[str]:
     """The images of a spec that this machine knows to be bad."""
     return (file.stem for file in sorted(_folder(home, spec).glob("*.bad")))
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A generation with its marks."""
+
+    generation: Generation
+    pinned: bool
+    bad: Bad | None
+
+    def line(self) -> str:
+        """For a person."""
+        one = self.generation
+        marks = ["pinned"] if self.pinned else []
+        marks += [f"bad: {self.bad.why}"] if self.bad else []
+        return "  ".join([f"{one.name}@{one.number}", one.image, one.created, *marks])
+
+    def as_data(self) -> dict[str, Any]:
+        """For `--json`."""
+        why = self.bad.why if self.bad else None
+        return {**asdict(self.generation), "pinned": self.pinned, "bad": why}
+
+
+def marked(home: Home, spec: str = "") -> Iterator[Marked]:
+    """All generations, or those of one spec, with the marks that this machine knows."""
+    for one in generations(home, spec):
+        kept = one.number in pinned(home, one.name)
+        yield Marked(one, kept, bad(home, None, one.name, one.image))
 
 
 def _folder(home: Home, spec: str) -> Path:

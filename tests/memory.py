@@ -94,12 +94,17 @@ class MemoryProvider:
                 self._volumes[name] = replace(volume, server="")
 
     def floating_ip(self, name: str) -> FloatingIp:
+        return self._ips.get(name, FloatingIp(name, "", "", ""))
+
+    def create_floating_ip(self, name: str) -> FloatingIp:
         return self._ips.setdefault(name, FloatingIp(name, "203.0.113.10", "2001:db8:f::10", ""))
 
     def assign(self, name: str, server: str) -> None:
+        if name not in self._ips:
+            raise BakehouseError(f"no floating IP {name}", "make it")
         if server:
             self._server(server)
-        self._ips[name] = replace(self.floating_ip(name), server=server)
+        self._ips[name] = replace(self._ips[name], server=server)
 
     def volumes(self, spec: str) -> Sequence[Volume]:
         return [v for v in self._volumes.values() if v.labels.get(SPEC) == spec]

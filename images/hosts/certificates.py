@@ -109,10 +109,7 @@ class Trust:
 
 
 def trust_of(spec: Spec, spec_file: Path, home: Home, provider: Provider) -> Trust:
-    """Ask the provider for the servers; the floating IP once there are some.
-
-    A provider makes an IP that is asked for, so one without servers is not asked.
-    """
+    """Ask the provider for the servers; the floating IP once there are some."""
     servers = provider.servers(spec.name)
     floating = provider.floating_ip(spec.deploy.floating_ip or spec.name) if servers else None
     return Trust(spec, open_ca(spec, spec_file, home), floating, servers)

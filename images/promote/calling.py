@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from images.promote import blue_lost as lost
 from images.promote import first as begin
 from images.promote import promote as swap
 from images.promote import rollback as rolling
-from images.promote.job import Site, job
+from images.promote.job import Site, job, newest_good
 from images.promote.observe import look
 from images.promote.runs import Outcome
 from images.promote.status import plan_lines
@@ -57,10 +58,15 @@ def promote(
             return swap.resume(where, progress) or nothing_to_resume(where)
         if blue_lost:
             return lost.blue_lost(where, progress, accept_loss, ask_person)
-        wanted = job(where, "first" if first else "promote", image, strategy=strategy)
+        chosen, told = (image, ()) if image else newest_good(where)
+        for line in told:
+            progress.note(line)
+        wanted = job(where, "first" if first else "promote", chosen, strategy=strategy)
         if first:
-            return begin.promote_first(wanted, progress)
-        return swap.promote(wanted, progress, until)
+            ended = begin.promote_first(wanted, progress)
+        else:
+            ended = swap.promote(wanted, progress, until)
+        return replace(ended, notes=(*told, *ended.notes))
 
     return recorded(where, "promote", progress, act)
 
@@ -95,7 +101,8 @@ def recorded(
 
 def dry_run(where: Site, image: str, strategy: str) -> list[str]:
     """What a promote would do, step by step; nothing is changed."""
-    return plan_lines(job(where, "promote", image, strategy=strategy), Progress())
+    chosen, told = (image, ()) if image else newest_good(where)
+    return [*told, *plan_lines(job(where, "promote", chosen, strategy=strategy), Progress())]
 
 
 def nothing_to_resume(where: Site) -> Outcome:

@@ -63,6 +63,7 @@ def deploy(
     log.write(lease.epoch, "began", said=f"first deployment, generation {wanted.generation}")
     old = next(iter(provider.servers(site.name)), None)
     lease.check()
+    provider.create_floating_ip(site.floating_ip)
     with progress.stage("make the server"):
         server = old or provider.create_server(wanted.order(lease.epoch, "primary", may_init=True))
         contact = site.contact(server)

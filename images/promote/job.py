@@ -15,6 +15,7 @@ from cloudinit.boot import boot
 from images import store, stored_plan
 from images.home import Home
 from images.hosts.keys import first_key
+from images.marks import bad
 from images.promote.reach import Contact
 from images.providers.base import EPOCH, GENERATION, IMAGE, ROLE, SPEC, Order, Provider, Server
 from images.providers.keys import operator_key
@@ -139,7 +140,7 @@ def labels(spec: str, generation: int, image: str, role: str, epoch: int) -> dic
 
 
 def job(site: Site, verb: Verb, image: str = "", generation: int = 0, strategy: str = "") -> Job:
-    """The job for an image (id or `<spec>@<generation>`), a generation, or the newest generation.
+    """The job for an image (id or `<spec>@<generation>`), a generation, or the newest good one.
 
     Raises UsageError when there is none, BakehouseError when its report is no pass.
     """
@@ -147,9 +148,7 @@ def job(site: Site, verb: Verb, image: str = "", generation: int = 0, strategy: 
     if generation:
         image = f"{site.name}@{generation}"
     if not image:
-        if not known:
-            raise UsageError(f"{site.name} has no image yet", "run `invoke build-image` first")
-        image = f"{site.name}@{known[-1].number}"
+        image, _ = newest_good(site)
     found = store.look_up(site.home, image)
     if found.name != site.name:
         raise UsageError(f"{found.id} is an image of {found.name}, not of {site.name}")
@@ -164,6 +163,25 @@ def job(site: Site, verb: Verb, image: str = "", generation: int = 0, strategy: 
         )
     plan = stored_plan.load(site.home, found.id)
     return Job(site, verb, found, number, plan, _strategy(strategy or plan.image.data.strategy))
+
+
+def newest_good(site: Site) -> tuple[str, tuple[str, ...]]:
+    """The newest generation that is not marked bad (`<spec>@<generation>`), and a line for each
+    newer one that is. Raises UsageError when there is no image, or all are bad.
+    """
+    passed_over: list[str] = []
+    for found in reversed(list(store.generations(site.home, site.name))):
+        mark = bad(site.home, site.provider, site.name, found.image)
+        name = f"{site.name}@{found.number}"
+        if mark is None:
+            return name, tuple(passed_over)
+        passed_over.append(f"{name} is passed over, it is marked bad: {mark.why}")
+    if passed_over:
+        raise UsageError(
+            f"every generation of {site.name} is marked bad; {passed_over[0]}",
+            "bake a new image, or name one to try it again: --image",
+        )
+    raise UsageError(f"{site.name} has no image yet", "run `invoke build-image` first")
 
 
 STRATEGIES: Final[dict[str, Strategy]] = {"replica": "replica", "volume": "volume", "none": "none"}

@@ -25,6 +25,7 @@ from images.promote.steps import STEPS, STOPS, Step
 from images.promote.watching import RestoredError
 from images.providers.base import GENERATION
 from specs.errors import BakehouseError, UsageError
+from specs.model import Strategy
 
 LAST: Final = STEPS[-1].number
 TABLES: Final[Mapping[str, tuple[Step, ...]]] = {"replica": STEPS, "none": STATELESS}
@@ -42,8 +43,6 @@ def promote(wanted: Job, progress: Progress, until: int = LAST) -> Outcome:
             f"--until {until}: there is no stop after this step",
             f"stop after one of {', '.join(map(str, STOPS))}",
         )
-    if wanted.strategy not in TABLES:
-        raise UsageError(f"strategy {wanted.strategy}: promote cannot do it yet", "use replica")
     refuse_unfinished(wanted.site)
     world = look(wanted.site)
     blue = world.active()
@@ -104,10 +103,10 @@ def begin(
 
 def swap(run: Run, until: int = LAST) -> Outcome:
     """All steps, or one of the ways in which they end early."""
-    table = TABLES[run.job.strategy]
-    step = table[0]
+    steps = table(run.job.strategy)
+    step = steps[0]
     try:
-        for step in table:
+        for step in steps:
             take(run, step)
             if step.number == until < LAST:
                 run.note(f"stopped after step {until}, as asked; `--resume` goes on")
@@ -129,6 +128,13 @@ def swap(run: Run, until: int = LAST) -> Outcome:
         raise forward_only(run, step, error) from error
     run.record("ended", said=f"generation {run.job.generation} serves")
     return run.outcome(run.there())
+
+
+def table(strategy: Strategy) -> tuple[Step, ...]:
+    """The steps, in order, by what becomes of the data."""
+    if strategy not in TABLES:
+        raise UsageError(f"strategy {strategy}: promote cannot do it yet", "use replica")
+    return TABLES[strategy]
 
 
 def take(run: Run, step: Step) -> None:

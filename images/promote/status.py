@@ -12,8 +12,8 @@ from images.promote.goal import Goal
 from images.promote.job import Job, Site
 from images.promote.lease import TERM, Claim, Lease, newest
 from images.promote.observe import Seen, World, look
+from images.promote.promote import table
 from images.promote.runs import Run
-from images.promote.steps import STEPS
 from specs.errors import BakehouseError
 
 
@@ -112,7 +112,7 @@ def plan_lines(wanted: Job, progress: Progress) -> list[str]:
     blue = world.active()
     run = _looking(wanted, world, blue, progress)
     found = [f"{blue.name} (generation {blue.generation}) → generation {wanted.generation}"]
-    for step in STEPS:
+    for step in table(wanted.strategy):
         try:
             said = _lease_words(site) if step.number == 0 else None
             probe = None if said else step.probe(run)

@@ -141,7 +141,10 @@ class Provider(Protocol):
         """The server and its disk are gone; volumes and floating IPs stay. Gone before: fine."""
 
     def floating_ip(self, name: str) -> FloatingIp:
-        """The floating IP of this name, made when the provider may make it."""
+        """The floating IP of this name; nothing is made: one that is not there has no address."""
+
+    def create_floating_ip(self, name: str) -> FloatingIp:
+        """The floating IP of this name, made when there is none and the provider may make it."""
 
     def assign(self, name: str, server: str) -> None:
         """Point the floating IP at a server ("": at none), in one atomic step."""

@@ -95,8 +95,12 @@ class Local:
         local_servers.delete(self.cloud, server)
 
     def floating_ip(self, name: str) -> FloatingIp:
-        """The floating IP of this name."""
+        """The floating IP of this name, if there is one."""
         return local_floating.find(self.cloud, name)
+
+    def create_floating_ip(self, name: str) -> FloatingIp:
+        """The floating IP of this name."""
+        return local_floating.create(self.cloud, name)
 
     def assign(self, name: str, server: str) -> None:
         """Point the floating IP at a server."""

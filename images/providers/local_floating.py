@@ -10,14 +10,29 @@ from specs.errors import BakehouseError
 
 
 def find(cloud: Cloud, name: str) -> FloatingIp:
-    """The floating IP of this name, made when there is none, as the network has it now."""
+    """The floating IP of this name, as the network has it now; without addresses when there is
+    none. Makes nothing."""
+    if name not in _held(cloud):
+        return FloatingIp(name, "", "", "")
+    with cloud.registry():
+        if local_network.whole(cloud):
+            follow(cloud)
+        return _view(cloud, name)
+
+
+def create(cloud: Cloud, name: str) -> FloatingIp:
+    """The floating IP of this name, made when there is none."""
     with cloud.registry():
         held = _held(cloud)
         if word(name, "a floating IP's name") not in held:
             write(cloud.floating / f"{name}.json", {"number": _number(held), "server": ""})
         local_network.ensure(cloud)
         follow(cloud)
-        number, server = _held(cloud)[name]
+        return _view(cloud, name)
+
+
+def _view(cloud: Cloud, name: str) -> FloatingIp:
+    number, server = _held(cloud)[name]
     ip = Floating(number, ())
     return FloatingIp(name, ip.v4, ip.v6, server)
 

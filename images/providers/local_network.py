@@ -55,14 +55,10 @@ class Floating:
 
 
 def ensure(cloud: Cloud) -> bool:
-    """Make the network unless it is there, and say whether it was made; the registry must be held.
-
-    The table of rules comes last, so a namespace without it is one that was never finished.
-    """
+    """Make the network unless it is there; whether it was made. The registry must be held."""
+    if whole(cloud):
+        return False
     if exists(cloud):
-        probe = inside(cloud.name, ["nft", "list", "table", "bridge", TABLE])
-        if run(probe, check=False).code == 0:
-            return False
         run(delete_command(cloud.name))
     _mark(cloud)
     for command in create_commands(cloud.name):
@@ -82,6 +78,12 @@ def _mark(cloud: Cloud) -> None:
 def exists(cloud: Cloud) -> bool:
     """Whether there is a network."""
     return (NAMESPACES / cloud.name).exists()
+
+
+def whole(cloud: Cloud) -> bool:
+    """Whether the network was made to its end: the table of rules comes last."""
+    probe = inside(cloud.name, ["nft", "list", "table", "bridge", TABLE])
+    return exists(cloud) and run(probe, check=False).code == 0
 
 
 def remove(cloud: Cloud) -> None:

@@ -86,7 +86,7 @@ def yard(name: str, root: Path, raw: Path, plan: ServerPlan) -> Iterator[Yard]:
     """A provider with an empty home of its own; its servers are gone in the end."""
     home = Home(root)
     there = provider(name, home)
-    found = Yard(there, home, there.image(raw, "test-image"), plan, there.floating_ip(NAME))
+    found = Yard(there, home, there.image(raw, "test-image"), plan, there.create_floating_ip(NAME))
     try:
         yield found
     finally:

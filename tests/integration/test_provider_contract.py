@@ -10,7 +10,7 @@ import pytest
 from images.garbage import collect
 from images.gc import find
 from images.home import Home
-from images.providers.base import SPEC, Note, Server
+from images.providers.base import SPEC, FloatingIp, Note, Server
 from images.providers.choose import provider
 from specs.errors import BakehouseError, UsageError
 from specs.plan import resolve
@@ -186,6 +186,7 @@ def test_what_is_deleted_is_gone(place: Yard, pair: tuple[Server, Server]) -> No
 
 def test_what_there_is_not_is_told(place: Yard) -> None:
     cloud = place.provider
+    assert cloud.floating_ip("no-such-ip") == FloatingIp("no-such-ip", "", "", "")
     with pytest.raises(BakehouseError, match="no-such-ip"):
         cloud.assign("no-such-ip", "")
     with pytest.raises(BakehouseError, match="no server"):

@@ -10,8 +10,8 @@ import pytest
 
 from images.home import Home
 from images.network import MACHINES
-from images.providers import local_notes
-from images.providers.base import Note
+from images.providers import local_floating, local_notes
+from images.providers.base import FloatingIp, Note
 from images.providers.local_network import FLOATING, Floating, routes, rules
 from images.providers.local_state import (
     Cloud,
@@ -42,6 +42,14 @@ def test_a_home_has_one_cloud_by_whatever_name(tmp_path: Path) -> None:
     assert len(names) == 1
     assert len(names.pop()) == len("bhc-012345")
     assert cloud_of(Home(tmp_path / "other")).name not in names
+
+
+def test_looking_makes_nothing(cloud: Cloud) -> None:
+    """Not even the folder: `status` asks what there is, on whatever machine."""
+    assert local_floating.find(cloud, "shop") == FloatingIp("shop", "", "", "")
+    assert local_notes.notes(cloud, "shop-") == []
+    assert records(cloud) == []
+    assert not cloud.root.exists()
 
 
 def test_interfaces_have_names_that_the_kernel_takes() -> None:

@@ -8,19 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from images import store
 from images.history import journal
 from images.home import Home
+from images.marks import mark_bad, marked, pin
 from images.progress import Progress
 from images.promote import moving
 from images.promote.goal import Goal
-from images.promote.job import Job, Site, known_dead, owner
+from images.promote.job import Job, Site, known_dead, newest_good, owner
 from images.promote.lease import HeldLeaseError, newest, take
 from images.promote.reach import Contact
 from images.promote.runs import Run, UnfinishedError, leased, refuse_unfinished, unfinished
 from images.providers.base import SPEC, Order
 from images.ssh import Door
 from images.store import Image
-from specs.errors import BakehouseError
+from specs.errors import BakehouseError, UsageError
 from specs.plan import resolve
 from specs.read import read
 from tests.memory import MemoryProvider
@@ -105,6 +107,7 @@ class Moody(MemoryProvider):
 
 def running(site: Site) -> Run:
     """A run that is about to move the IP."""
+    site.provider.create_floating_ip("hobby")
     plan = resolve(HOBBY, None, ())
     image = Image("hobby-1", "hobby", "", 0, "", "", (), {}, (0, 0, 0))
     job = Job(site, "promote", image, 2, plan, "replica")
@@ -150,3 +153,44 @@ def test_nobody_moves_the_ip_without_the_lease(site: Site) -> None:
     with pytest.raises(BakehouseError, match="the lease is lost"):
         moving.assign(run)
     assert site.provider.floating_ip("hobby").server == ""
+
+
+def generation(site: Site, number: int, why_bad: str = "") -> None:
+    """A generation in the store, with nothing behind it."""
+    image = f"hobby-{number:012}"
+    (site.home.images / image).mkdir(parents=True)
+    store.add_generation(site.home, "hobby", image)
+    if why_bad:
+        mark_bad(site.home, site.provider, "hobby", image, why_bad)
+
+
+def test_the_newest_generation_that_is_not_bad_is_chosen(site: Site) -> None:
+    with pytest.raises(UsageError, match="no image yet"):
+        newest_good(site)
+    generation(site, 1)
+    assert newest_good(site) == ("hobby@1", ())
+    generation(site, 2, "it did not answer")
+    generation(site, 3, "nor did this")
+    chosen, told = newest_good(site)
+    assert chosen == "hobby@1"
+    assert told == (
+        "hobby@3 is passed over, it is marked bad: nor did this",
+        "hobby@2 is passed over, it is marked bad: it did not answer",
+    )
+
+
+def test_when_all_are_bad_nothing_is_chosen(site: Site) -> None:
+    generation(site, 1, "it did not answer")
+    with pytest.raises(UsageError, match="every generation of hobby is marked bad; hobby@1"):
+        newest_good(site)
+
+
+def test_generations_are_told_with_their_marks(site: Site) -> None:
+    generation(site, 1)
+    generation(site, 2, "it did not answer")
+    pin(site.home, next(store.generations(site.home, "hobby")))
+    kept, bad = marked(site.home)
+    assert (kept.as_data()["pinned"], kept.as_data()["bad"]) == (True, None)
+    assert (bad.as_data()["pinned"], bad.as_data()["bad"]) == (False, "it did not answer")
+    assert kept.line().endswith("  pinned")
+    assert bad.line().endswith("  bad: it did not answer")
