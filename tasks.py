@@ -17,12 +17,14 @@ from images import calls
 from images.calls import emit
 from images.hosts.verbs import host_keys, known_hosts
 from images.options import IMAGE_HELP, SPEC, verb
+from images.packer.verbs import build_image, render
 from images.promote.verbs import promote, rollback, status
 from images.scheduled.verbs import ONLY_HELP, gc, history, pin, rebuild, schedule, unpin
 from images.secrets.verbs import secrets
 from specs.errors import UsageError
 
 __all__ = [
+    "build_image",
     "gc",
     "history",
     "host_keys",
@@ -30,6 +32,7 @@ __all__ = [
     "pin",
     "promote",
     "rebuild",
+    "render",
     "rollback",
     "schedule",
     "secrets",
@@ -91,21 +94,6 @@ def plan(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> N
     emit(json, found.as_data(), painted(found.lines()))
 
 
-@verb("spec", out="the folder to write into (made when it is not there)")
-def render(_: Context, spec: str = SPEC, out: str = "rendered") -> None:
-    """Write the cloud-init documents that a spec becomes into a folder."""
-    from cloudinit.boot import boot
-    from images.home import write_whole
-
-    recipe = _recipe(spec)
-    if recipe.plan.image.lock is None:
-        print("no lock yet: packages are rendered without versions", file=sys.stderr)
-    folder = Path(out)
-    for name, text in (("bake.yaml", recipe.bake), ("boot.yaml", boot(recipe.plan.server))):
-        write_whole(folder / name, text)
-        print(folder / name)
-
-
 @verb("spec", "store", "json")
 def lock(_: Context, spec: str = SPEC, store: str = "", json: bool = False) -> None:
     """Make the lock of a spec, or bring it in line with the spec; what can stay stays."""
@@ -133,41 +121,6 @@ def _renew(spec: str, store: str, json: bool, only: str | None) -> None:
         _alone("reading the archives")
         renewed = lock_again(model, path, find_home(store), Progress(), only)
     emit(json, renewed.as_data(), "\n".join(renewed.lines()))
-
-
-@verb("spec", "store", "json", check="bake it again from nothing and compare, bit by bit")
-def build_image(
-    _: Context, spec: str = SPEC, store: str = "", check: bool = False, json: bool = False
-) -> None:
-    """Bake the image of a spec, prove it by booting it, store it as a generation."""
-    from images.built import find_built
-    from images.home import find_home
-    from specs.read import read
-
-    path, home = Path(spec), find_home(store)
-    model = read(path)
-    built = find_built(model, path, home)
-    if built is None or check:
-        from images.build import build, check_built
-        from images.progress import Progress
-
-        _alone("baking an image")
-        built = built or build(model, path, home, Progress())
-        if check:
-            found = check_built(model, path, home, Progress())
-            emit(json, asdict(found), found.summary())
-            sys.exit(0 if found.same else 1)
-    data = {
-        "image": built.image.id,
-        "digest": built.image.digest,
-        "path": str(built.path),
-        "cached": built.cached,
-        "seconds": round(built.seconds, 3),
-        "generation": built.generation.number,
-    }
-    how = "exists" if built.cached else "is baked and proven"
-    text = f"{built.image.id} {how}: generation {built.generation.number}\n{built.path}"
-    emit(json, data, text)
 
 
 def _kind(boot: str) -> Any:

@@ -49,6 +49,7 @@ def examine(home: Home) -> tuple[Finding, ...]:
         Finding(sys.platform == "linux", "Linux", "ovens and machines need Linux"),
         Finding(os.geteuid() == 0, "root", "only baking and booting need it: use sudo"),
         *(_tool(tool, package, use) for tool, (package, use) in TOOLS.items()),
+        _packer(),
         _overlay(),
         _room(home),
     ]
@@ -58,6 +59,13 @@ def examine(home: Home) -> tuple[Finding, ...]:
 def _tool(tool: str, package: str, use: str) -> Finding:
     there = Path(tool).exists() if tool.startswith("/") else shutil.which(tool) is not None
     return Finding(there, f"{tool} ({use})", f"apt-get install --no-install-recommends {package}")
+
+
+def _packer() -> Finding:
+    """Nothing lacks without it: bakes on this machine do not use it."""
+    there = shutil.which("packer") is not None
+    more = "" if there else "; not here: apt-get install --no-install-recommends packer"
+    return Finding(True, f"packer (only for build-image --provider){more}")
 
 
 def _overlay() -> Finding:
