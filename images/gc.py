@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from images import keeping
+from images import keeping, provider_garbage
 from images.garbage import Garbage, collect
 from images.history import journal, names
 from images.home import Home, build_lock
 from images.keeping import KEEP
+from images.promote.job import Site
 from images.promote.lease import newest
 from images.providers import local_garbage
-from images.providers.base import SPEC
+from images.providers.base import IMAGE, SPEC
 from images.providers.local import Local
 from images.providers.local_state import records
 from specs.errors import UsageError
@@ -20,9 +21,12 @@ from specs.errors import UsageError
 Say = Callable[[str], None]
 
 
-def find(home: Home, *, servers: bool, everything: bool, keep: int = KEEP) -> list[Garbage]:
+def find(
+    home: Home, *, servers: bool, everything: bool, keep: int = KEEP, site: Site | None = None
+) -> list[Garbage]:
     """Left-overs of killed runs, and generations with all that they alone need, but for what
-    `keeping.stays`; with `servers` also servers that are neither active nor standby.
+    `keeping.stays`; with `servers` also servers that are neither active nor standby. With `site`
+    what is at that spec's provider, too.
 
     With `everything` the whole local cloud of this home, whatever runs there, and nothing of the
     store. Needs root.
@@ -33,14 +37,29 @@ def find(home: Home, *, servers: bool, everything: bool, keep: int = KEEP) -> li
     every = records(provider.cloud)
     specs = {found.labels.get(SPEC, "") for found in every} | set(names(home))
     busy = {spec for spec in specs if spec and _leased(provider, spec)}
-    kept = keeping.stays(home, {found.image for found in every}, busy, keep)
+    images = {found.image for found in every}
+    there: list[Garbage] = []
+    if site:
+        busy |= {site.name} if provider_garbage.busy(site) else set()
+        images |= {one.labels.get(IMAGE, "") for one in site.provider.servers(site.name)}
+        there = provider_garbage.garbage(site, keep)
+    kept = keeping.stays(home, images, busy, keep)
     return [
+        *there,
         *local_garbage.garbage(provider.cloud, servers=servers, busy=busy, images=kept.images),
         *keeping.garbage(home, kept, busy),
     ]
 
 
-def run(home: Home, say: Say, *, servers: bool, everything: bool, keep: int) -> list[Garbage]:
+def run(
+    home: Home,
+    say: Say,
+    *,
+    servers: bool,
+    everything: bool,
+    keep: int,
+    site: Site | None = None,
+) -> list[Garbage]:
     """Find and free, one line to `say` for each; what was freed. Waits while a build runs.
 
     Raises as `find`, UsageError for a `keep` below 1.
@@ -48,7 +67,7 @@ def run(home: Home, say: Say, *, servers: bool, everything: bool, keep: int) -> 
     if keep < 1:
         raise UsageError(f"--keep {keep}: the newest generation always stays", "give 1 or more")
     with build_lock(home, "gc", say):
-        found = find(home, servers=servers, everything=everything, keep=keep)
+        found = find(home, servers=servers, everything=everything, keep=keep, site=site)
         collect(found, say)
     record(home, found)
     return found

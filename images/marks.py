@@ -1,7 +1,7 @@
 """Marks on what was baked: pinned generations stay, bad images are not tried again.
 
-`<home>/marks/<spec>/<generation>.pinned`, and `<home>/marks/<spec>/<image>.bad` with the reason; a
-bad one is noted at the provider, too, for runs on other machines.
+`<home>/marks/<spec>/<generation>.pinned`, and `<home>/marks/<spec>/<image>.bad` with the reason;
+both are noted at the provider, too, for runs on other machines.
 """
 
 from __future__ import annotations
@@ -26,16 +26,22 @@ class Bad:
     time: str
 
 
-def pin(home: Home, generation: Generation) -> None:
+def pin(home: Home, provider: Provider | None, generation: Generation) -> None:
     """Keep a generation, whatever its age."""
     write_whole(_pin(home, generation), "")
+    if provider:
+        name = f"{_pins(generation.name)}{generation.number}"
+        provider.make_note(name, {"image": generation.image})
 
 
-def unpin(home: Home, generation: Generation) -> bool:
+def unpin(home: Home, provider: Provider | None, generation: Generation) -> bool:
     """Let it age again; False when it was not pinned."""
-    path = _pin(home, generation)
+    path, number = _pin(home, generation), generation.number
     found = path.exists()
     path.unlink(missing_ok=True)
+    if provider and number in pinned_at(provider, generation.name):
+        provider.delete_note(f"{_pins(generation.name)}{number}")
+        return True
     return found
 
 
@@ -43,6 +49,12 @@ def pinned(home: Home, spec: str) -> frozenset[int]:
     """The generations of a spec that are pinned."""
     files = _folder(home, spec).glob("*.pinned")
     return frozenset(int(file.stem) for file in files if file.stem.isdecimal())
+
+
+def pinned_at(provider: Provider, spec: str) -> frozenset[int]:
+    """The generations of a spec that are pinned at its provider."""
+    words = (note.name.removeprefix(_pins(spec)) for note in provider.notes(_pins(spec)))
+    return frozenset(int(word) for word in words if word.isdecimal())
 
 
 def mark_bad(home: Home, provider: Provider | None, spec: str, image: str, why: str) -> None:
@@ -116,6 +128,11 @@ def _pin(home: Home, generation: Generation) -> Path:
 
 def _bad(home: Home, spec: str, image: str) -> Path:
     return _folder(home, spec) / f"{Path(image).name}.bad"
+
+
+def _pins(spec: str) -> str:
+    """How the notes of its pins begin."""
+    return f"{spec}.pinned-"
 
 
 def _note(spec: str, image: str) -> str:

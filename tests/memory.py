@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from images.providers.base import (
     SPEC,
@@ -31,19 +32,25 @@ class MemoryProvider:
 
     name: str = "memory"
     _servers: dict[str, Server] = field(default_factory=dict)
+    _images: dict[str, Stored] = field(default_factory=dict)
     _ips: dict[str, FloatingIp] = field(default_factory=dict)
     _volumes: dict[str, Volume] = field(default_factory=dict)
     _notes: dict[str, dict[str, str]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def image(self, raw: Path, image_id: str) -> str:
+    def image(
+        self, raw: Path, image_id: str, labels: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
+        spec = {SPEC: image_id.rpartition("-")[0]}
+        made = Stored(image_id, image_id, 1, len(self._images), {**spec, **labels})
+        self._images.setdefault(image_id, made)
         return image_id
 
     def images(self, spec: str) -> Sequence[Stored]:
-        return []
+        return [image for image in self._images.values() if image.labels[SPEC] == spec]
 
     def delete_image(self, image_id: str) -> None:
-        """It keeps none."""
+        self._images.pop(image_id, None)
 
     def base_image(self, release: str, architecture: str, /) -> BaseImage:
         return BaseImage("", "")

@@ -117,7 +117,8 @@ class Provider(Protocol):
         """All images of this spec, the oldest first."""
 
     def delete_image(self, image_id: str) -> None:
-        """The image of this id of ours is gone. Gone before: fine."""
+        """The image of this id of ours is gone. Gone before: fine. Refused where servers boot
+        from it."""
 
     def base_image(self, release: str, architecture: str, /) -> BaseImage:
         """The vendor's newest image of a Debian release (`trixie`, `amd64`)."""

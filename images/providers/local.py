@@ -61,7 +61,7 @@ class Local:
         return local_servers.images(self.cloud, spec)
 
     def delete_image(self, image_id: str) -> None:
-        """Its name in the cloud is gone; a server of it that runs goes on."""
+        """Its name in the cloud is gone. Refused while there is a server that boots from it."""
         local_servers.delete_image(self.cloud, image_id)
 
     def base_image(self, _release: str, _architecture: str, /) -> BaseImage:

@@ -59,13 +59,25 @@ def images(cloud: Cloud, spec: str) -> list[Stored]:
     """The images that are called after a spec, the oldest first."""
     name = re.compile(rf"{re.escape(spec)}-[0-9a-f]{{12}}")
     files = [file for file in cloud.images.glob("*.raw") if name.fullmatch(file.stem)]
-    found = [Stored(f.stem, f.stem, size_of(f), f.stat().st_mtime) for f in files]
+    found = [Stored(f.stem, f.stem, _alone(f), f.stat().st_mtime) for f in files]
     return sorted(found, key=lambda one: (one.created, one.id))
 
 
+def _alone(raw: Path) -> int:
+    """Bytes that go with this name of the image: none while the store has another one."""
+    return size_of(raw) if raw.stat().st_nlink == 1 else 0
+
+
 def delete_image(cloud: Cloud, image_id: str) -> None:
-    """Its name in the cloud is gone. Nothing happens when it was gone before."""
-    cloud.raw(word(image_id, "an image's id")).unlink(missing_ok=True)
+    """Its name in the cloud is gone. Nothing happens when it was gone before.
+
+    Raises BakehouseError while there is a server of it: its next boot needs it.
+    """
+    with cloud.registry():
+        holder = next((one.name for one in records(cloud) if one.image == image_id), "")
+        if holder:
+            raise BakehouseError(f"{holder} boots from {image_id}", "delete the server first")
+        cloud.raw(word(image_id, "an image's id")).unlink(missing_ok=True)
 
 
 def create(cloud: Cloud, order: Order, further: Sequence[str] = ()) -> Record:

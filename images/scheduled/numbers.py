@@ -40,12 +40,13 @@ def serving(site: Site) -> Known | None:
 
 def newest(site: Site) -> Known | None:
     """The newest generation that this home or the provider knows."""
-    ours = [Known(g.number, g.image, _seconds(g.created)) for g in _generations(site)]
-    return max([*ours, *noted(site)], key=lambda known: known.number, default=None)
+    return max([*ours(site), *noted(site)], key=lambda known: known.number, default=None)
 
 
-def _generations(site: Site) -> Iterator[store.Generation]:
-    return store.generations(site.home, site.name)
+def ours(site: Site) -> list[Known]:
+    """The generations that this home knows, oldest first."""
+    found = store.generations(site.home, site.name)
+    return [Known(one.number, one.image, _seconds(one.created)) for one in found]
 
 
 def noted(site: Site) -> list[Known]:

@@ -19,7 +19,9 @@ EXIT: Final[dict[End, int]] = {
     "refused": 3,
     "rolled-back": 4,
 }
-"""2 is for a wrong spec or call, as with every verb."""
+"""A run that failed by a wrong spec or call ends with `WRONG`, as every verb does."""
+
+WRONG: Final = 2
 
 SHOWN: Final = 8
 """Changed packages that a message names."""
@@ -29,7 +31,8 @@ SHOWN: Final = 8
 class Outcome:
     """The end of one run. `generation` and `image` are those that it was about; `serves` is the
     generation that serves now, 0 when none does. `seconds` has the time of each stage, `pause` is
-    how long writes paused, `freed` bytes that gc freed.
+    how long writes paused, `freed` bytes that gc freed. `wrong` says that it failed by the spec or
+    the call.
     """
 
     spec: str
@@ -47,11 +50,12 @@ class Outcome:
     freed: int = 0
     notices: tuple[Notice, ...] = ()
     quiet: bool = False
+    wrong: bool = False
 
     @property
     def exit_code(self) -> int:
         """0 when all is well, see `EXIT`."""
-        return EXIT[self.end]
+        return WRONG if self.wrong else EXIT[self.end]
 
     def cves(self) -> list[str]:
         """The advisories that the run's image closes."""

@@ -17,6 +17,7 @@ from typing import Final
 from images import marks, store
 from images.build import UnprovenError
 from images.built import Built
+from images.calls import told_of
 from images.changes import image_lock, told
 from images.history import journal
 from images.home import write_whole
@@ -30,7 +31,7 @@ from images.promote.steps import PreflightError
 from images.scheduled import numbers
 from images.scheduled.notices import tell
 from images.scheduled.outcome import End, Outcome
-from specs.errors import BakehouseError
+from specs.errors import BakehouseError, SpecError, UsageError
 from specs.lock import Lock, dump, lock_path
 from specs.timing import parse_window
 
@@ -100,9 +101,9 @@ def _ended(run: Run) -> Outcome:
             return _run(run, lease)
     except HeldLeaseError as error:
         return Outcome(name, "refused", why=error.message, hint=error.hint, quiet=True)
-    except BakehouseError as error:
-        serves = _serves(run.site)
-        return Outcome(name, "failed", why=error.message, hint=error.hint, serves=serves)
+    except (BakehouseError, OSError) as error:
+        told_ = told_of(error) if isinstance(error, OSError) else error
+        return _failed(Outcome(name, "failed", serves=_serves(run.site)), told_)
 
 
 def _run(run: Run, lease: Lease) -> Outcome:
@@ -132,9 +133,16 @@ def _run(run: Run, lease: Lease) -> Outcome:
     return ended if ended.end == "refused" else _use(run, ended, lease)
 
 
+def _failed(ended: Outcome, error: BakehouseError) -> Outcome:
+    """The end that an error means: what was changed by nobody is refused, else it failed."""
+    end: End = "refused" if isinstance(error, REFUSALS) else "failed"
+    wrong = isinstance(error, UsageError | SpecError)
+    return replace(ended, end=end, why=error.message, hint=error.hint, wrong=wrong)
+
+
 def _serves(site: Site) -> int:
     """The generation that serves; 0 when none does, or nobody can tell."""
-    with suppress(BakehouseError):
+    with suppress(BakehouseError, OSError):
         serving = numbers.serving(site)
         return serving.number if serving else 0
     return 0
@@ -176,7 +184,7 @@ def _bake(run: Run, ended: Outcome, renewed: Renewed) -> Outcome:
     write_whole(renewed.path, dump(renewed.new))
     try:
         built = run.ways.build(numbers.before(site, ended.image))
-    except BakehouseError as error:
+    except (BakehouseError, OSError) as error:
         _put_back(renewed.path, dump(base) if base else before)
         if not isinstance(error, UnprovenError):
             raise
@@ -221,8 +229,7 @@ def _use(run: Run, ended: Outcome, lease: Lease) -> Outcome:
     try:
         swapped = run.ways.swap(ended.image)
     except BakehouseError as error:
-        end: End = "refused" if isinstance(error, REFUSALS) else "failed"
-        return replace(ended, end=end, why=error.message, hint=error.hint, serves=_serves(site))
+        return _failed(replace(ended, serves=_serves(site)), error)
     finally:
         run.progress.seconds["swap"] = time.monotonic() - started
     base = _base(site, None)
@@ -244,8 +251,8 @@ def _afterwards(run: Run, ended: Outcome) -> None:
     site, progress = run.site, run.progress
     try:
         ended.alarm = alarm(site, run.clock())
-    except BakehouseError as error:
-        progress.note(f"the age of what serves is not known: {error.message}")
+    except (BakehouseError, OSError) as error:
+        progress.note(f"the age of what serves is not known: {error}")
     event = ended.event(site.spec.notify.events)
     if event:
         ended.notices = tell(site.spec, site.spec_file, event, "\n".join(ended.lines()))

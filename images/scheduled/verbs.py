@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from invoke.context import Context
 
@@ -13,7 +13,15 @@ from images.calls import emit
 from images.options import SPEC, verb
 from specs.errors import UsageError
 
+if TYPE_CHECKING:
+    from images.home import Home
+    from images.promote.job import Site
+    from images.providers.base import Provider
+    from images.store import Generation
+
 ONLY_HELP: Final = "`security` (what the security suites have newer), or a package of the lock"
+WHICH: Final = "which one, as <spec>@<number>"
+PINNED_AT: Final = "its spec file: it is noted at its provider, too, for runs on other machines"
 REBUILD_HELP: Final = {
     "only": ONLY_HELP,
     "dry_run": "stop before the bake, and tell what would change",
@@ -112,6 +120,8 @@ def history(_: Context, spec: str = "", store: str = "", json: bool = False) -> 
     servers="also the local cloud's servers that are neither active nor standby",
     all="the whole local cloud: its servers, disks, volumes and leases",
     dry_run="only tell what would be freed",
+    spec="a spec file: also what is at its provider",
+    provider="another provider than the spec's",
 )
 def gc(
     _: Context,
@@ -119,6 +129,8 @@ def gc(
     servers: bool = False,
     all: bool = False,
     dry_run: bool = False,
+    spec: str = "",
+    provider: str = "",
     store: str = "",
     json: bool = False,
 ) -> None:
@@ -128,10 +140,11 @@ def gc(
     from images.home import find_home
 
     home = find_home(store)
+    where = _site(spec, home, provider)
     if dry_run:
-        found = rooms.find(home, servers=servers, everything=all, keep=keep)
+        found = rooms.find(home, servers=servers, everything=all, keep=keep, site=where)
     else:
-        found = rooms.run(home, _say, servers=servers, everything=all, keep=keep)
+        found = rooms.run(home, _say, servers=servers, everything=all, keep=keep, site=where)
     data = {"dry_run": dry_run, "freed": [garbage.as_data() for garbage in found]}
     listed = [f"would free {garbage}" for garbage in found if dry_run]
     emit(json, data, "\n".join([*listed, summary(found)]))
@@ -141,40 +154,50 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-@verb("store", "json", generation="which one, as <spec>@<number>")
-def pin(_: Context, generation: str, store: str = "", json: bool = False) -> None:
+def _site(spec: str, home: Home, provider: str) -> Site | None:
+    """Where a spec is deployed; None when no spec is named."""
+    from images.promote.calling import site
+
+    return site(spec, home, provider) if spec else None
+
+
+@verb("store", "json", generation=WHICH, spec=PINNED_AT)
+def pin(_: Context, generation: str, spec: str = "", store: str = "", json: bool = False) -> None:
     """Keep a generation, whatever its age, until it is unpinned."""
     from images import marks
     from images.history import journal
 
-    home, found = _generation(generation, store)
-    marks.pin(home, found)
+    home, found, provider = _generation(generation, spec, store)
+    marks.pin(home, provider, found)
     journal(home, found.name).record("pin", "pinned", generation=found.number)
     emit(json, {"generation": generation, "pinned": True}, f"{generation} stays")
 
 
-@verb("store", "json", generation="which one, as <spec>@<number>")
-def unpin(_: Context, generation: str, store: str = "", json: bool = False) -> None:
+@verb("store", "json", generation=WHICH, spec=PINNED_AT)
+def unpin(_: Context, generation: str, spec: str = "", store: str = "", json: bool = False) -> None:
     """Let a generation that was pinned grow old again."""
     from images import marks
     from images.history import journal
 
-    home, found = _generation(generation, store)
-    was = marks.unpin(home, found)
+    home, found, provider = _generation(generation, spec, store)
+    was = marks.unpin(home, provider, found)
     if was:
         journal(home, found.name).record("pin", "unpinned", generation=found.number)
     text = f"{generation} may go when it is old" if was else f"{generation} was not pinned"
     emit(json, {"generation": generation, "pinned": False}, text)
 
 
-def _generation(word: str, store: str) -> Any:
-    """The home, and the generation that a person means."""
+def _generation(word: str, spec: str, store: str) -> tuple[Home, Generation, Provider | None]:
+    """The home, the generation that a person means, and the provider of its spec, if named."""
     from images import store as stored
     from images.home import find_home
 
     home = find_home(store)
+    where = _site(spec, home, "")
+    if where and where.name != word.partition("@")[0]:
+        raise UsageError(f"{spec} is the spec of {where.name}", f"{word} is another one's")
     for found in stored.generations(home):
         if word == f"{found.name}@{found.number}":
-            return home, found
+            return home, found, where.provider if where else None
     known = ", ".join(f"{g.name}@{g.number}" for g in stored.generations(home))
     raise UsageError(f"no generation {word!r}", f"there is {known}" if known else "bake one first")

@@ -43,7 +43,7 @@ def ways(site: Site, progress: Progress, only: str = "", keep: int = KEEP) -> Wa
         return built
 
     def tidy() -> int:
-        found = gc.run(home, progress.note, servers=False, everything=False, keep=keep)
+        found = gc.run(home, progress.note, servers=False, everything=False, keep=keep, site=site)
         return sum(garbage.size for garbage in found)
 
     return Ways(

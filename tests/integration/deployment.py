@@ -48,6 +48,8 @@ class Deployment:
     folder: Path
     images: tuple[str, ...] = ()
     runs: int = field(default=0)
+    patience: float = 600
+    """Seconds that a verb may take."""
 
     @property
     def home(self) -> Home:
@@ -68,7 +70,7 @@ class Deployment:
 
     def invoke(self, *words: str, check: bool = True) -> Result:
         """Run a verb to its end."""
-        return run(self.command(*words), cwd=ROOT, check=check, timeout=600)
+        return run(self.command(*words), cwd=ROOT, check=check, timeout=self.patience)
 
     def told(self, *words: str, code: int = 0) -> dict[str, Any]:
         """What a verb prints as JSON; it must end with this code."""

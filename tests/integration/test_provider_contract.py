@@ -97,6 +97,18 @@ def test_a_name_does_not_hide_another_image(
         place.provider.create_server(type(order)(order.name, other, order.user_data, order.labels))
 
 
+def test_images_come_and_go(place: Yard, pair: tuple[Server, Server], hobby_image: Path) -> None:
+    image = f"{NAME}-0123456789ab"
+    for _ in range(2):
+        assert place.provider.image(hobby_image, image)
+        assert [found.id for found in place.provider.images(NAME)] == [image]
+        assert not place.provider.images("other")
+        place.provider.delete_image(image)
+        place.provider.delete_image(image)
+        assert not place.provider.images(NAME)
+    assert place.look(pair[0]).status == "running"
+
+
 def test_labels_are_replaced_and_found_by_anybody(place: Yard, pair: tuple[Server, Server]) -> None:
     place.provider.set_labels(pair[1].id, {SPEC: NAME, "role": "given-up", "epoch": "7"})
     anybody = provider(place.provider.name, place.home)

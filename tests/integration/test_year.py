@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections import Counter
@@ -24,6 +25,17 @@ from tests.integration.receivers import Inbox, http_receiver
 from tests.integration.village import SmallCloud, Village, release
 
 pytestmark = pytest.mark.root
+
+
+CODES = {
+    "nothing-to-do": 0,
+    "staged": 0,
+    "promoted": 0,
+    "failed": 1,
+    "refused": 3,
+    "rolled-back": 4,
+}
+"""Exit codes, as docs/rebuild.md has them."""
 
 
 @pytest.fixture
@@ -72,6 +84,7 @@ class Year:
         ended = (run or self.village.rebuild)()
         self.rows.append((self.village.week, what, ended))
         assert ended.end == expected, f"{what}: {ended.end}, {ended.why}"
+        assert ended.exit_code == (2 if ended.wrong else CODES[expected])
         lost = self.village.lost
         assert self.village.traffic(10)
         assert self.village.lost == lost
@@ -141,6 +154,26 @@ def expired(year: Year) -> None:
 def unreachable(year: Year) -> None:
     site = year.village.site(reachable=False)
     year.week("the archive cannot be reached", "failed", lambda: year.village.rebuild(site))
+
+
+def wrong_call(year: Year) -> None:
+    """What a person has to mend in the spec or the call, told as such."""
+    ended = year.week(
+        "--only of what is not locked", "failed", lambda: year.village.rebuild(only="nginx")
+    )
+    assert (ended.wrong, ended.exit_code) == (True, 2)
+    assert "the lock has no such package" in ended.why
+
+
+def full_disk(year: Year, number: int) -> None:
+    """What the system refuses fails the run as all else does, and is told."""
+
+    def bake(*_: object) -> Built:
+        raise OSError(errno.ENOSPC, "No space left on device", "layers")
+
+    year.update("lib", f"{number}.0")
+    ended = year.week("the disk is full", "failed", lambda: year.village.rebuild(bake=bake))
+    assert (ended.why, ended.hint) == ("layers: No space left on device", "free some space")
 
 
 def security(year: Year, number: int) -> None:
@@ -241,7 +274,9 @@ def test_a_month_or_two(year: Year) -> None:
     does_not_start(year, 4)
     dies_under_traffic(year, 5)
     back_in_time(year)
-    killed(year, 6)
+    wrong_call(year)
+    full_disk(year, 6)
+    killed(year, 7)
     told(year)
 
 

@@ -70,10 +70,10 @@ def test_what_served_and_what_served_before_it_stay(home: Home) -> None:
 
 def test_a_pinned_one_stays_until_it_is_unpinned(home: Home) -> None:
     third = store.Generation("web", 3, image_id(3), "")
-    marks.pin(home, third)
+    marks.pin(home, None, third)
     assert numbers(home) == {3, 5, 6}
-    assert marks.unpin(home, third)
-    assert not marks.unpin(home, third)
+    assert marks.unpin(home, None, third)
+    assert not marks.unpin(home, None, third)
     assert numbers(home) == {5, 6}
 
 

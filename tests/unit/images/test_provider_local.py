@@ -10,7 +10,7 @@ import pytest
 
 from images.home import Home
 from images.network import MACHINES
-from images.providers import local_floating, local_notes
+from images.providers import local_floating, local_notes, local_servers
 from images.providers.base import FloatingIp, Note
 from images.providers.local_network import FLOATING, Floating, routes, rules
 from images.providers.local_state import (
@@ -149,3 +149,18 @@ def test_a_note_is_whole_and_made_once(cloud: Cloud) -> None:
     assert not local_notes.make_note(cloud, "n1", {"a": "2"})
     assert local_notes.notes(cloud, "n") == [Note("n1", {"a": "1"})]
     assert [file.name for file in cloud.notes.iterdir()] == ["n1.json"]
+
+
+def test_an_image_goes_when_no_server_boots_from_it(cloud: Cloud, tmp_path: Path) -> None:
+    raw = tmp_path / "image.raw"
+    raw.write_bytes(b"disk" * 1000)
+    used, spare = "shop-0123456789ab", "shop-ba9876543210"
+    for image in (used, spare, "shopping-0123456789ab"):
+        local_servers.add_image(cloud, raw, image)
+    keep(cloud, replace(ONE, image=used))
+    assert {found.id for found in local_servers.images(cloud, "shop")} == {used, spare}
+    with pytest.raises(BakehouseError, match=f"shop-1 boots from {used}"):
+        local_servers.delete_image(cloud, used)
+    local_servers.delete_image(cloud, spare)
+    local_servers.delete_image(cloud, spare)
+    assert [found.id for found in local_servers.images(cloud, "shop")] == [used]

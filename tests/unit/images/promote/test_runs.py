@@ -188,7 +188,7 @@ def test_when_all_are_bad_nothing_is_chosen(site: Site) -> None:
 def test_generations_are_told_with_their_marks(site: Site) -> None:
     generation(site, 1)
     generation(site, 2, "it did not answer")
-    pin(site.home, next(store.generations(site.home, "hobby")))
+    pin(site.home, None, next(store.generations(site.home, "hobby")))
     kept, bad = marked(site.home)
     assert (kept.as_data()["pinned"], kept.as_data()["bad"]) == (True, None)
     assert (bad.as_data()["pinned"], bad.as_data()["bad"]) == (False, "it did not answer")
