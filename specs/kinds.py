@@ -291,4 +291,9 @@ OFFER = Kind(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
     "for example fsn1 or cpx22",
 )
+IMAGE_URL = Kind(
+    "a URL that has {image} in it",
+    rf"https?://[^{_PLAIN}/]+/[^{_PLAIN}]*\{{image\}}[^{_PLAIN}]*",
+    "for example https://images.example.org/{image}.raw.gz",
+)
 ADDRESS = Kind("a name or an address", r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,62}", "for example web-ip")

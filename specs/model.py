@@ -246,6 +246,7 @@ class Deploy:
     locations: tuple[str, ...] = ()
     server_types: tuple[str, ...] = ()
     floating_ip: str = ""
+    image_url: str = ""
     confirm: int = 60
     drain: int = 30
     allow_disconnects: bool = False

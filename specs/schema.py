@@ -185,6 +185,11 @@ _DEPLOY: Final = section(
         ),
         "locations": texts(kinds.OFFER, "Locations to try, in order.", ["fsn1", "nbg1"]),
         "server_types": texts(kinds.OFFER, "Server types to try, in order.", ["cx22"]),
+        "image_url": text(
+            kinds.IMAGE_URL,
+            "Where DigitalOcean can fetch a raw image from; `{image}` stands for the image's id.",
+            example="https://images.example.org/{image}.raw.gz",
+        ),
         "floating_ip": text(kinds.ADDRESS, "The floating IP, by name or address.", example="web"),
         "confirm": text(
             kinds.DURATION,

@@ -21,6 +21,7 @@ from images.promote.observe import look
 from images.promote.runs import Outcome
 from images.promote.status import plan_lines
 from images.providers.choose import provider
+from images.secrets.gather import lookup
 from specs.errors import BakehouseError, UsageError
 from specs.read import read
 
@@ -31,7 +32,12 @@ def site(spec: str, home: Home, provider_name: str = "") -> Site:
     """The spec where it is deployed, by `deploy.provider` unless another one is named."""
     path = Path(spec)
     model = read(path)
-    chosen = provider(provider_name or model.deploy.provider, home)
+    chosen = provider(
+        provider_name or model.deploy.provider,
+        home,
+        model.deploy,
+        lambda name: lookup(model, path, name, "the provider"),
+    )
     return Site(home, chosen, model, path)
 
 

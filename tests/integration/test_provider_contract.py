@@ -207,5 +207,5 @@ def test_what_there_is_not_is_told(place: Yard) -> None:
         cloud.detach("no-such-volume")
     with pytest.raises(BakehouseError, match="no image"):
         cloud.create_server(type(place.order("x"))("x", "no-such-image", "", {}))
-    with pytest.raises(UsageError, match="there is: local"):
+    with pytest.raises(UsageError, match="there is: local, digitalocean"):
         provider("heaven", place.home)
