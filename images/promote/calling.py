@@ -35,7 +35,7 @@ def site(spec: str, home: Home, provider_name: str = "") -> Site:
     chosen = provider(
         provider_name or model.deploy.provider,
         home,
-        model.deploy,
+        model,
         lambda name: lookup(model, path, name, "the provider"),
     )
     return Site(home, chosen, model, path)

@@ -9,20 +9,28 @@ from images.providers.base import Provider
 from images.providers.local import Local
 from images.providers.tokens import Secrets, token
 from specs.errors import UsageError
-from specs.model import Deploy
+from specs.model import Deploy, Spec
 
 
 def provider(
-    name: str, home: Home, deploy: Deploy | None = None, secrets: Secrets | None = None
+    name: str, home: Home, spec: Spec | None = None, secrets: Secrets | None = None
 ) -> Provider:
     """The provider that a spec calls `name`; `home` keeps what is to be kept on this machine.
 
-    `deploy` is that section of the spec, `secrets` gives a token that is not in the environment.
-    Raises UsageError when there is none of this name, or no token.
+    `spec` says where servers are made and what their firewall opens, `secrets` gives a token that
+    is not in the environment. Raises UsageError when there is none of this name, or no token.
     """
     match name:
         case "local":
             return Local(home)
+        case "hetzner":
+            from images.providers.hetzner import TOKEN, Hetzner  # noqa: PLC0415  as below
+            from images.providers.hetzner_api import ENDPOINT  # noqa: PLC0415
+            from images.providers.hetzner_api import Api as HetznerApi  # noqa: PLC0415
+
+            found = token(TOKEN, "hcloud-token", secrets)
+            endpoint = os.environ.get("HCLOUD_ENDPOINT", ENDPOINT)
+            return Hetzner(home, HetznerApi(found, endpoint), spec)
         case "digitalocean":
             # its client takes a third of a second to import, which other verbs need not wait for
             from images.providers.digitalocean import TOKEN, DigitalOcean  # noqa: PLC0415
@@ -30,6 +38,8 @@ def provider(
 
             found = token(TOKEN, "digitalocean-token", secrets)
             api = Api(found, os.environ.get("DIGITALOCEAN_API_URL", ""))
-            return DigitalOcean(home, deploy or Deploy(), api)
+            return DigitalOcean(home, spec.deploy if spec else Deploy(), api)
         case _:
-            raise UsageError(f"{name}: no provider of this name", "there is: local, digitalocean")
+            raise UsageError(
+                f"{name}: no provider of this name", "there is: local, hetzner, digitalocean"
+            )

@@ -108,6 +108,11 @@ class Machines:
         """Where it is found."""
         return record(self.cloud, server).address
 
+    def route6(self, network: str, server: str) -> None:
+        """Lead an IPv6 network to a server that has an address of it."""
+        words = ["route", "replace", network, "via", self.address(server).v6]
+        run(["ip", "-netns", self.cloud.name, *words])
+
     def power_on(self, server: str) -> None:
         """Boot it, unless it runs."""
         self.local.power_on(server)
@@ -152,7 +157,7 @@ class Machines:
 
     def floating(self, name: str) -> tuple[str, str]:
         """A floating address pair of the network, made when there is none: IPv4 and IPv6."""
-        found = self.local.floating_ip(name)
+        found = self.local.create_floating_ip(name)
         return found.v4, found.v6
 
     def assign(self, name: str, server: str) -> None:

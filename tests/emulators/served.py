@@ -114,6 +114,8 @@ class Api:
     """
 
     prefix = ""
+    read_only = "forbidden"
+    """The vendor's word for a token that may not write."""
 
     def __init__(self, document: Document, *, allowance: Allowance | None = None) -> None:
         self.document = document
@@ -219,7 +221,7 @@ class Api:
         if request.token not in self.tokens:
             raise Refusal(401, "unauthorized", "unable to authenticate")
         if self.tokens[request.token] != "write" and request.method != "GET":
-            raise Refusal(403, "forbidden", "insufficient permissions for this request")
+            raise Refusal(403, self.read_only, "insufficient permissions for this request")
         if self.allowance is not None and not self.allowance.take():
             raise Refusal(429, "rate_limit_exceeded", "limit of requests reached")
 

@@ -1,0 +1,113 @@
+"""Images at Hetzner: snapshots whose labels say which of ours they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from hcloud import APIException
+
+from images.garbage import Garbage
+from images.providers.base import IMAGE, SPEC, BaseImage, Stored
+from images.providers.hetzner_api import Api
+from images.providers.local_state import checked, word
+from specs.errors import BakehouseError, UsageError
+
+SYSTEM: Final = {"trixie": "debian-13"}
+ARCHITECTURE: Final = {"amd64": "x86", "arm64": "arm"}
+
+
+def find(api: Api, image_id: str) -> str:
+    """The handle of one of our images. Raises BakehouseError when it is not there."""
+    found = _snapshots(api, f"{IMAGE}=={word(image_id, 'the id of an image')}")
+    if not found:
+        raise BakehouseError(
+            f"Hetzner has no snapshot of the image {image_id}",
+            "make it there: invoke build-image --provider hetzner",
+        )
+    return str(found[-1].id)
+
+
+def listed(api: Api, spec: str) -> Sequence[Stored]:
+    """All snapshots of a spec's images, the oldest first."""
+    return [
+        Stored(
+            id=found.labels.get(IMAGE, ""),
+            handle=str(found.id),
+            size=int((found.image_size or 0) * 1e9),
+            created=found.created.timestamp() if found.created else 0,
+            labels=dict(found.labels),
+        )
+        for found in _snapshots(api, f"{SPEC}=={word(spec, 'the name of a spec')}")
+        if IMAGE in found.labels
+    ]
+
+
+def delete(api: Api, image_id: str) -> None:
+    """Every snapshot of this image of ours is gone."""
+    for found in _snapshots(api, f"{IMAGE}=={word(image_id, 'the id of an image')}"):
+        _gone(api, f"delete the snapshot {found.id}", partial(api.client.images.delete, found))
+
+
+def base_image(api: Api, release: str, architecture: str) -> BaseImage:
+    """The vendor's image of a Debian release. Raises UsageError when it has none."""
+    name, kind = SYSTEM.get(release, ""), ARCHITECTURE.get(architecture, "")
+    if not (name and kind):
+        raise UsageError(f"Hetzner has no image of {release} for {architecture}")
+    found = api.ask(
+        f"look for {name}",
+        lambda: api.client.images.get_by_name_and_architecture(name=name, architecture=kind),
+    )
+    if found is None:
+        raise UsageError(f"Hetzner has no image {name} for {architecture}", "see its console")
+    return BaseImage(str(found.id), name)
+
+
+def label(api: Api, handle: str, labels: Mapping[str, str]) -> None:
+    """Replace the labels of an image."""
+    wanted = checked(labels)
+
+    def attempt() -> None:
+        api.client.images.get_by_id(int(handle)).update(labels=wanted)
+
+    api.repeat(f"label the image {handle}", attempt)
+
+
+def left_overs(api: Api, prefix: str) -> list[Garbage]:
+    """Servers and SSH keys whose names start so: what a build that died has left."""
+    servers = api.ask("list servers", api.client.servers.get_all)
+    keys = api.ask("list SSH keys", api.client.ssh_keys.get_all)
+    found = []
+    for server in servers:
+        if server.name.startswith(prefix):
+            what = f"left-over server {server.name} at Hetzner"
+            free = partial(_gone, api, what, partial(api.client.servers.delete, server))
+            found.append(Garbage(what, 0, free))
+    for key in keys:
+        if key.name.startswith(prefix):
+            what = f"left-over SSH key {key.name} at Hetzner"
+            free = partial(_gone, api, what, partial(api.client.ssh_keys.delete, key))
+            found.append(Garbage(what, 0, free))
+    return found
+
+
+def _snapshots(api: Api, selector: str) -> list[Any]:
+    found = api.ask(
+        "list snapshots",
+        lambda: api.client.images.get_all(
+            type=["snapshot"], status=["available"], label_selector=selector
+        ),
+    )
+    return sorted(found, key=lambda one: one.id)
+
+
+def _gone(api: Api, what: str, delete_it: Callable[[], object]) -> None:
+    def attempt() -> None:
+        try:
+            delete_it()
+        except APIException as error:
+            if error.code != "not_found":
+                raise
+
+    api.repeat(what, attempt)
