@@ -263,7 +263,7 @@ def _error(status: int, body: Any, headers: Mapping[str, str]) -> BakehouseError
         )
     pending = status == 422 and any(word in said.lower() for word in PENDING)
     if pending or status in (423, 429):
-        busy = BusyError(status, said)
+        busy = BusyError(status, said, "wait until what runs there has ended" if pending else "")
         busy.later = _later(headers)
         return busy
     return (MissingError if status == 404 else RefusedError)(status, said)

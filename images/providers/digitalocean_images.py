@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -82,9 +83,10 @@ def delete(api: Api, number: str) -> None:
     """The image of this number is gone, with the tags that were its own."""
     try:
         found = api.ask(api.client.images.get, int(number))["image"]
-        api.ask(api.client.images.delete, int(number))
     except MissingError:
         return
+    with suppress(MissingError):
+        api.ask(api.client.images.delete, int(number))
     for tag in tags.own(found.get("tags") or ()):
         drop_tag(api, tag)
 

@@ -126,7 +126,7 @@ class Document:
 
     def _check(self, key: tuple[str, ...], schema: Json, value: Any) -> list[str]:
         if key not in self._validators:
-            whole = {"allOf": [modern(schema)], "components": self._components}
+            whole = {"allOf": [modern(schema)], **self._shared}
             self._validators[key] = Draft202012Validator(whole)
         return [
             f"{' '.join(key)}: {error.json_path}: {error.message[:300]}"
@@ -134,9 +134,11 @@ class Document:
         ]
 
     @property
-    def _components(self) -> Json:
+    def _shared(self) -> Json:
+        """Where schemas refer to."""
         if "x-modern" not in self.raw:
-            self.raw["x-modern"] = modern(self.raw.get("components", {}))
+            shared = {key: self.raw.get(key, {}) for key in ("components", "x-defs")}
+            self.raw["x-modern"] = modern(shared)
         found: Json = self.raw["x-modern"]
         return found
 
