@@ -9,7 +9,7 @@ from images.providers.base import Provider
 from images.providers.local import Local
 from images.providers.tokens import Secrets, token
 from specs.errors import UsageError
-from specs.model import Deploy, Spec
+from specs.model import Spec
 
 
 def provider(
@@ -38,7 +38,7 @@ def provider(
 
             found = token(TOKEN, "digitalocean-token", secrets)
             api = Api(found, os.environ.get("DIGITALOCEAN_API_URL", ""))
-            return DigitalOcean(home, spec.deploy if spec else Deploy(), api)
+            return DigitalOcean(home, api, spec)
         case _:
             raise UsageError(
                 f"{name}: no provider of this name", "there is: local, hetzner, digitalocean"

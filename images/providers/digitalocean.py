@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from images.garbage import Garbage
 from images.home import Home
+from images.providers import digitalocean_firewall as firewall
 from images.providers import digitalocean_floating as floating
 from images.providers import digitalocean_images as stored
 from images.providers import digitalocean_notes as kept
 from images.providers import digitalocean_servers as droplets
+from images.providers import digitalocean_tags as tags
 from images.providers import digitalocean_volumes as disks
 from images.providers.base import (
     SPEC,
@@ -29,24 +32,28 @@ from images.providers.keys import operator_key
 from images.providers.local_state import checked, word
 from images.ssh import Door
 from specs.errors import BakehouseError, UsageError
-from specs.model import Deploy
+from specs.model import Deploy, Spec
 
 TOKEN: Final = "DIGITALOCEAN_TOKEN"  # noqa: S105  the name of a variable
 """The environment's variable; the spec's secrets file calls it `digitalocean-token`."""
 
 
 class DigitalOcean:
-    """See `images.providers.base.Provider` for what each call promises."""
+    """See `images.providers.base.Provider` for what each call promises.
+
+    `spec` says where servers are made and what their firewall opens.
+    """
 
     name = "digitalocean"
 
-    def __init__(self, home: Home, deploy: Deploy, api: Api) -> None:
+    def __init__(self, home: Home, api: Api, spec: Spec | None = None) -> None:
         self.home = home
-        self.deploy = deploy
         self.api = api
+        self.spec = spec
+        self.deploy = spec.deploy if spec else Deploy()
         self._region = ""
 
-    def image(self, raw: Path, image_id: str) -> str:  # noqa: ARG002  the vendor fetches from URLs
+    def image(self, _raw: Path, image_id: str) -> str:
         """The number of the image with this id of ours, fetched by its URL when it is not there."""
         return stored.ready(self.api, image_id, self.deploy.image_url, self._regions("")[0])
 
@@ -58,6 +65,18 @@ class DigitalOcean:
         """The image of this id of ours is gone."""
         while (found := stored.find(self.api, image_id)) is not None:
             stored.delete(self.api, str(found["id"]))
+
+    def label_image(self, handle: str, labels: Mapping[str, str]) -> None:
+        """Replace the labels of an image, by the vendor's number of it."""
+        stored.set_labels(self.api, handle, labels)
+
+    def packer_environment(self) -> dict[str, str]:
+        """What Packer's plugin reads to reach the same account."""
+        return {TOKEN: self.api.token, "DIGITALOCEAN_API_URL": self.api.endpoint}
+
+    def left_overs(self, prefix: str) -> list[Garbage]:
+        """Droplets and SSH keys of builds that died, by the start of their names."""
+        return droplets.left_overs(self.api, prefix)
 
     def base_image(self, release: str, architecture: str, /) -> BaseImage:
         """The vendor's image of a Debian release."""
@@ -74,6 +93,9 @@ class DigitalOcean:
                 "deploy.server_types is empty",
                 "name sizes in the order in which to try them, for example [s-2vcpu-4gb]",
             )
+        if self.spec and order.labels.get(SPEC) == self.spec.name:
+            droplets.make_tag(self.api, tags.spec_tag(self.spec.name))
+            firewall.ensure(self.api, self.spec)
         regions = self._regions(order.labels.get(SPEC, ""))
         offer = droplets.Offer(regions, self.deploy.server_types)
         return droplets.create(self.api, order, offer, operator_key(self.home).public)

@@ -6,8 +6,6 @@ so make two servers. What may be repeated, and what must be looked for first, is
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -15,6 +13,7 @@ from typing import Any, Final, TypeVar
 import pydo
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
 
+from images.providers.waiting import Waiting
 from specs.errors import BakehouseError
 
 T = TypeVar("T")
@@ -25,17 +24,11 @@ ENDPOINT: Final = "https://api.digitalocean.com"
 HERE: Final = "http://127.0.0.1:"
 """The only place to which a token goes in clear: an emulator on this machine."""
 
-PATIENCE: Final = 180.0
-"""Seconds for which a call is repeated while the API is busy, silent or down."""
-
 ACTION: Final = 900.0
 """Seconds that an action may take."""
 
 LOOKS: Final = 5
 """How often a thing whose making was not answered is looked for before it is made again."""
-
-SLOWEST: Final = 10.0
-"""Seconds between two attempts, at most."""
 
 PAGE: Final = 200
 """Entries of a page, the most that the API gives (its reference, "Links & Pagination")."""
@@ -45,15 +38,6 @@ PENDING: Final = ("pending event", "event is already", "is locked", "currently b
 
 FULL: Final = ("unavailable", "not available", "capacity", "sold out")
 """In the message of a 422 that means: another size or region may do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """How time passes: given from outside, so that tests need not wait."""
-
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], float] = time.monotonic
-    jitter: Callable[[], float] = random.random
 
 
 class RefusedError(BakehouseError):
@@ -98,11 +82,12 @@ class Api:
         waiting: Waiting | None = None,
     ) -> None:
         self.waiting = waiting or Waiting()
-        endpoint = endpoint or ENDPOINT
-        self._secure = not endpoint.startswith(HERE)
+        self.token = token
+        self.endpoint = endpoint or ENDPOINT
+        self._secure = not self.endpoint.startswith(HERE)
         self.client: Any = pydo.Client(
             token=token,
-            endpoint=endpoint,
+            endpoint=self.endpoint,
             retry_total=0,
             connection_timeout=10,
             read_timeout=60,
@@ -215,23 +200,25 @@ class Api:
             page += 1
 
     def _attempts(self) -> Iterator[_Attempt]:
-        deadline = self.waiting.clock() + PATIENCE
-        pause = 0.5
-        while True:
-            attempt = _Attempt()
+        attempt = _Attempt()
+        for _ in self.waiting.pauses():
+            attempt.begins()
             yield attempt
             if attempt.error is None:
                 return
-            if self.waiting.clock() > deadline:
-                raise attempt.error
-            later = attempt.error.later if isinstance(attempt.error, BusyError) else 0.0
-            self.waiting.sleep(max(later, pause * (0.5 + self.waiting.jitter())))
-            pause = min(pause * 2, SLOWEST)
+            if isinstance(attempt.error, BusyError) and attempt.error.later:
+                self.waiting.sleep(attempt.error.later)
+        assert attempt.error is not None
+        raise attempt.error
 
 
 @dataclass(slots=True)
 class _Attempt:
     error: BakehouseError | None = None
+
+    def begins(self) -> None:
+        """Nothing is wrong yet."""
+        self.error = None
 
     def failed(self, error: BakehouseError) -> None:
         """It has to be tried again, unless too much time has passed."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from images.garbage import Garbage
 from images.providers import digitalocean_tags as tags
 from images.providers import digitalocean_volumes as volumes
 from images.providers.base import SPEC, Order, Server, Status
@@ -161,6 +163,13 @@ def set_labels(api: Api, server: str, labels: Mapping[str, str]) -> None:
 
 def put_tag(api: Api, tag: str, kind: str, thing: str) -> None:
     """Make a tag, and give it to a thing; both may be repeated."""
+    make_tag(api, tag)
+    resources = {"resources": [{"resource_id": thing, "resource_type": kind}]}
+    api.ask(api.client.tags.assign_resources, tag, body=resources)
+
+
+def make_tag(api: Api, tag: str) -> None:
+    """The tag exists."""
 
     def there() -> Any:
         try:
@@ -173,8 +182,6 @@ def put_tag(api: Api, tag: str, kind: str, thing: str) -> None:
     except RefusedError as error:
         if error.status not in (409, 422) or there() is None:
             raise
-    resources = {"resources": [{"resource_id": thing, "resource_type": kind}]}
-    api.ask(api.client.tags.assign_resources, tag, body=resources)
 
 
 def drop_tag(api: Api, tag: str) -> None:
@@ -220,6 +227,35 @@ def delete(api: Api, server: str) -> None:
         api.waiting.sleep(0.5)
     for tag in tags.own(found["tags"]):
         drop_tag(api, tag)
+
+
+def left_overs(api: Api, prefix: str) -> list[Garbage]:
+    """Droplets and SSH keys whose name starts so."""
+
+    def droplet_gone(number: str) -> Callable[[], None]:
+        return lambda: delete(api, number)
+
+    def key_gone(number: int) -> Callable[[], None]:
+        def free() -> None:
+            with suppress(MissingError):
+                api.ask(api.client.ssh_keys.delete, number)
+
+        return free
+
+    servers = api.pages(api.client.droplets.list, "droplets")
+    keys = api.pages(api.client.ssh_keys.list, "ssh_keys")
+    return [
+        *(
+            Garbage(f"the droplet {one['name']}", 0, droplet_gone(str(one["id"])))
+            for one in servers
+            if one["name"].startswith(prefix)
+        ),
+        *(
+            Garbage(f"the SSH key {one['name']}", 0, key_gone(int(one["id"])))
+            for one in keys
+            if one["name"].startswith(prefix)
+        ),
+    ]
 
 
 def key_number(api: Api, public: str) -> int:

@@ -82,6 +82,7 @@ class DigitalOcean(Api):
         self.volumes: dict[str, Volume] = {}
         self.reserved: dict[str, ReservedIp] = {}
         self.tags: dict[str, str] = {}
+        self.firewalls: dict[str, Json] = {}
         self.images = {
             number: Image(
                 number, name, "base", (bases or {}).get(slug, slug), [*REGIONS], slug=slug
@@ -114,6 +115,7 @@ class DigitalOcean(Api):
             "images": [one.name for one in self.images.values() if one.kind != "base"],
             "keys": [one.name for one in self.keys.values()],
             "tags": [*self.tags.values()],
+            "firewalls": [one["name"] for one in self.firewalls.values()],
         }
 
     def _routes_of_things(self) -> None:
@@ -124,6 +126,10 @@ class DigitalOcean(Api):
             ("GET", "/v2/account/keys/{key}", lambda r: _ok("ssh_key", self._key(r).shown())),
             ("PUT", "/v2/account/keys/{key}", self._name_key),
             ("DELETE", "/v2/account/keys/{key}", self._delete_key),
+            ("GET", "/v2/firewalls", self._list_firewalls),
+            ("POST", "/v2/firewalls", self._make_firewall),
+            ("PUT", "/v2/firewalls/{id}", self._change_firewall),
+            ("DELETE", "/v2/firewalls/{id}", self._delete_firewall),
             ("GET", "/v2/actions/{id}", lambda r: self._shown(self.actions.get(r.number()), 200)),
             ("GET", "/v2/regions", self._regions),
             ("GET", "/v2/sizes", self._sizes),
@@ -625,6 +631,36 @@ class DigitalOcean(Api):
 
     def _volume(self, request: Request) -> Volume:
         return known(self.volumes.get(request.names["volume"]))  # type: ignore[no-any-return]
+
+    # firewalls
+
+    def _list_firewalls(self, request: Request) -> Answer:
+        return Answer(200, page("firewalls", [*self.firewalls.values()], request.query))
+
+    def _make_firewall(self, request: Request) -> Answer:
+        body = request.body
+        if any(one["name"] == body["name"] for one in self.firewalls.values()):
+            raise refuse("duplicate name", 409, "conflict")
+        number = str(uuid.uuid4())
+        self.firewalls[number] = self._filled(number, body)
+        return _ok("firewall", self.firewalls[number], 202)
+
+    def _change_firewall(self, request: Request) -> Answer:
+        number = request.names["id"]
+        known(self.firewalls.get(number))
+        self.firewalls[number] = self._filled(number, request.body)
+        return _ok("firewall", self.firewalls[number])
+
+    def _delete_firewall(self, request: Request) -> Answer:
+        known(self.firewalls.pop(request.names["id"], None))
+        return Answer(204)
+
+    def _filled(self, number: str, body: Json) -> Json:
+        for tag in body.get("tags") or ():
+            if self.tags.get(tag.lower()) != tag:
+                raise refuse(f"tag {tag} does not exist")
+        more = {"id": number, "status": "succeeded", "created_at": things.now()}
+        return {**body, **more, "droplet_ids": [], "pending_changes": []}
 
     # actions
 

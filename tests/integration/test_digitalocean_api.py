@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,19 +16,23 @@ import pytest
 from images.home import Home
 from images.providers.base import IMAGE, SPEC, Order
 from images.providers.digitalocean import DigitalOcean
-from images.providers.digitalocean_api import Api, Waiting
+from images.providers.digitalocean_api import Api
 from images.providers.digitalocean_notes import NOTE, public_key
+from images.providers.waiting import Waiting
 from specs.errors import BakehouseError, UsageError
 from specs.model import Deploy
+from specs.read import read
 from tests.emulators import digitalocean as vendor
 from tests.emulators.digitalocean_things import Key
 from tests.emulators.faults import Fault
 from tests.emulators.paper import Paper
 from tests.emulators.served import Allowance
 
+ROOT = Path(__file__).parents[2]
 LABELS = {SPEC: "shop", "role": "standby", "generation": "2"}
 ID = "shop-0123456789ab"
 URL = "https://images.example.org/{image}.raw"
+SHOP = replace(read(ROOT / "specs/hobby.yaml"), name="shop")
 DEPLOY = Deploy(
     provider="digitalocean",
     locations=("fra1", "ams3"),
@@ -77,9 +81,10 @@ def account(tmp_path: Path) -> Iterator[Account]:
     )
     with emulator.serving() as url:
 
-        def make(deploy: Deploy = DEPLOY, token: str = "token") -> DigitalOcean:
-            waiting = Waiting(time.sleep, time.clock, lambda: 0.5)
-            return DigitalOcean(Home(tmp_path / "home"), deploy, Api(token, url, waiting))
+        def make(deploy: Deploy = DEPLOY) -> DigitalOcean:
+            waiting = Waiting(time.sleep, time.clock, lambda: 0.5, patience=180)
+            spec = replace(SHOP, deploy=deploy)
+            return DigitalOcean(Home(tmp_path / "home"), Api("token", url, waiting), spec)
 
         yield Account(emulator, paper, make(), time, make)
         emulator.actions.await_all()
@@ -130,8 +135,9 @@ LEFT = {
     "reserved": ["203.0.113.1"],
     "images": [],
     "tags": ["bakehouse:spec:shop"],
+    "firewalls": ["bakehouse-shop"],
 }
-"""What stays: the address, as a note says whose it is, and the tag of the spec."""
+"""What stays: the address, as a note says whose it is, the spec's tag and its firewall."""
 
 
 def left(account: Account) -> dict[str, list[str]]:
@@ -155,6 +161,7 @@ POSTS = (
     "/v2/account/keys",
     "/v2/droplets",
     "/v2/droplets/[0-9]+/actions",
+    "/v2/firewalls",
     "/v2/images",
     "/v2/reserved_ips",
     "/v2/reserved_ips/[^/]+/actions",
@@ -385,3 +392,39 @@ def test_long_lists_have_pages(account: Account) -> None:
         key = Key(number, f"bakehouse-note {name} owner=a by=b", public_key(NOTE, name))
         account.emulator.keys[number] = key
     assert len(account.cloud.notes("shop-")) == 450
+
+
+def test_the_firewall_follows_the_spec(account: Account) -> None:
+    """What the image's own filter opens, nothing else; the spec's servers reach each other."""
+    account.cloud.create_server(account.order())
+    [made] = account.emulator.firewalls.values()
+    world = [
+        (rule["protocol"], rule.get("ports"))
+        for rule in made["inbound_rules"]
+        if "addresses" in rule["sources"]
+    ]
+    assert world == [("icmp", "0"), ("tcp", "22"), ("tcp", "80"), ("tcp", "443")]
+    assert made["tags"] == ["bakehouse:spec:shop"]
+    again = account.make()
+    again.spec = replace(SHOP, ssh=replace(SHOP.ssh, port=2222), deploy=DEPLOY)
+    again.create_server(account.order("shop-g3-e2"))
+    [made] = account.emulator.firewalls.values()
+    assert "2222" in [rule.get("ports") for rule in made["inbound_rules"]]
+    puts = [one for one in account.emulator.log if one.method == "PUT"]
+    again.create_server(account.order("shop-g4-e3"))
+    assert [one for one in account.emulator.log if one.method == "PUT"] == puts
+
+
+def test_what_dead_builds_left_is_found_and_freed(account: Account) -> None:
+    account.cloud.create_server(account.order())
+    account.cloud.create_server(account.order("bakehouse-bake-shop-1"))
+    api = account.cloud.api
+    key = {"name": "bakehouse-bake-shop-2", "public_key": public_key(NOTE, "any")}
+    api.once(api.client.ssh_keys.create, body=key)
+    found = account.cloud.left_overs("bakehouse-bake-shop-")
+    assert len(found) == 2
+    for one in found:
+        one.free()
+        one.free()
+    assert account.emulator.left()["droplets"] == ["shop-g2-e1"]
+    assert not account.cloud.left_overs("bakehouse-bake-shop-")
