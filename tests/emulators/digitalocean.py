@@ -15,12 +15,15 @@ import itertools
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from images.home import Home
 from tests.emulators import digitalocean_things as things
 from tests.emulators.actions import Action, Actions
+from tests.emulators.digitalocean_network import Translated
 from tests.emulators.digitalocean_things import (
     BASES,
     REGIONS,
@@ -680,3 +683,28 @@ class DigitalOcean(Api):
 
 def _ok(key: str, body: Json, status: int = 200) -> Answer:
     return Answer(status, {key: body})
+
+
+@contextmanager
+def digitalocean(
+    home: Home, *, internet: dict[str, Path] | None = None, bases: Mapping[str, Path] | None = None
+) -> Iterator[DigitalOcean]:
+    """An account whose droplets are machines in `home`; all of it is gone in the end.
+
+    `internet` is what lies at which URL, `bases` the vendor's own images by their slugs.
+    """
+    machines = Translated(home)
+    try:
+        for slug, source in (bases or {}).items():
+            machines.add_image(slug, source)
+        cloud = DigitalOcean(
+            machines,
+            internet=internet,
+            add_image=machines.add_image,
+            translate=machines.translate,
+        )
+        with cloud.serving(machines.namespace):
+            yield cloud
+            cloud.actions.await_all()
+    finally:
+        machines.close()
