@@ -96,7 +96,8 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
         raise UsageError(f"there is no image {order.image} at Hetzner", "call `image` first")
     deploy = spec.deploy if spec else Deploy()
     places = deploy.locations or LOCATIONS
-    network = hetzner_network.network(api, order.labels.get(SPEC, order.name))
+    name = spec.name if spec else order.labels.get(SPEC, "")
+    networks = [hetzner_network.network(api, name)] if name else []
     firewalls = hetzner_network.firewall(api, spec) if spec else None
     full = ""
     for kind in deploy.server_types or TYPES:
@@ -112,7 +113,7 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
                         location=Location(name=place),
                         user_data=order.user_data,
                         labels=dict(order.labels),
-                        networks=[network],
+                        networks=networks,
                         firewalls=[firewalls] if firewalls else None,
                     )
                     _await_made(api, order.name, made.server, [made.action, *made.next_actions])

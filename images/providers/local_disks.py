@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,3 +61,23 @@ def disk_mounted(file: Path, at: Path) -> Iterator[Path]:
         yield at
     finally:
         run(["umount", str(at)])
+
+
+@contextmanager
+def root_mounted(image: Path, disk: Path, at: Path) -> Iterator[Path]:
+    """A server's root at `at`: what it wrote to its disk, over the image.
+
+    Unlike `images.mounts.overlay`, whose mounts are volatile, it can be mounted again after any
+    end, and what a server synced is on its disk.
+    """
+    upper, work = disk / "upper", disk / "overlay-work"
+    for folder in (upper, work, at):
+        folder.mkdir(parents=True, exist_ok=True)
+    # A disk that an earlier version mounted carries the mark of a volatile one.
+    shutil.rmtree(work / "work" / "incompat", ignore_errors=True)
+    options = f"lowerdir={image},upperdir={upper},workdir={work},redirect_dir=off,metacopy=off"
+    run(["mount", "-t", "overlay", "overlay", "-o", options, str(at)])
+    try:
+        yield at
+    finally:
+        run(["umount", "--recursive", str(at)])

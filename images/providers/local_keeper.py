@@ -21,10 +21,10 @@ from typing import IO, Final
 from images.groups import contained, end_groups, group_path
 from images.isolation import isolate
 from images.machine import SEED, FirstBoot, nspawn_command, plain_folders, seed
-from images.mounts import forget_others, overlay
+from images.mounts import forget_others
 from images.network import NAMESPACES, inside, network_config
 from images.providers import local_power
-from images.providers.local_disks import DEVICE_FOLDER, await_free, disk_mounted
+from images.providers.local_disks import DEVICE_FOLDER, await_free, disk_mounted, root_mounted
 from images.providers.local_state import CONSOLE, DEVICES, DISK, LOCK, ROOT, Cloud, Record, record
 from images.rootfs import mounted
 from images.run import run, start
@@ -92,8 +92,7 @@ def keep_on(cloud: Cloud, server: Record, is_on: Callable[[], None]) -> None:
         with ExitStack() as stack:
             image = stack.enter_context(mounted(cloud.raw(server.image), folder / "image"))
             disk = stack.enter_context(disk_mounted(folder / DISK, folder / "mounted"))
-            root = stack.enter_context(overlay([image], disk / "upper", disk))
-            assert root == folder / ROOT
+            root = stack.enter_context(root_mounted(image, disk, folder / ROOT))
             first = FirstBoot(server.user_data, server.name, f"{cloud.name}-{server.id}")
             seed(
                 root / SEED, first, network_config(server.address, "host0", further=server.further)

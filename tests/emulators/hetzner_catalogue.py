@@ -60,7 +60,14 @@ def _type(number: int, name: str, cores: int, disk: int) -> Json:
         "deprecation": None,
         "prices": prices,
         "locations": [
-            {"id": place["id"], "name": place["name"], "deprecation": None} for place in LOCATIONS
+            {
+                "id": place["id"],
+                "name": place["name"],
+                "deprecation": None,
+                "available": True,
+                "recommended": True,
+            }
+            for place in LOCATIONS
         ],
     }
 

@@ -1,21 +1,29 @@
-"""A provider with two servers, for tests: what the contract suite and the local one share."""
+"""A provider with two servers, for tests: what the contract suite and the local one share.
+
+A cloud is an emulator, and the test's thread is where that one's users are.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import pytest
 
 from cloudinit.boot import boot
 from images import ssh
 from images.home import Home
-from images.providers.base import ROLE, SPEC, FloatingIp, Order, Provider, Server
+from images.hosts.keys import first_key
+from images.providers.base import IMAGE, ROLE, SPEC, FloatingIp, Order, Provider, Server
 from images.providers.choose import provider
 from images.providers.keys import operator_key
 from images.run import Result, run
 from specs.plan import ServerPlan
+from tests.emulators.hetzner import Hetzner, hetzner
+from tests.emulators.served import Api
 
 NAME = "hobby"
 PATIENCE = 90.0
@@ -30,15 +38,27 @@ class Yard:
     image: str
     plan: ServerPlan
     ip: FloatingIp
+    offer: Callable[[Path, str], str]
+    """Makes an image known there, by its id, and returns what orders call it."""
+    emulator: Api | None = None
     doors: dict[str, ssh.Door] = field(default_factory=dict)
 
     def order(self, name: str, labels: Mapping[str, str] | None = None) -> Order:
         """An order of a server without a database of its own."""
         key = operator_key(self.home).public
         addresses = tuple(filter(None, (self.ip.v4, self.ip.v6)))
-        plan = replace(self.plan, role="standby", operator_keys=(key,), floating_ips=addresses)
+        plan = replace(
+            self.plan,
+            role="standby",
+            operator_keys=(key,),
+            floating_ips=addresses,
+            first_key=first_key(self._folder(name)).private,
+        )
         labels = {SPEC: NAME, ROLE: "standby"} if labels is None else labels
         return Order(name, self.image, boot(plan), labels)
+
+    def _folder(self, name: str) -> Path:
+        return self.home.root / f"door-{name}"
 
     def look(self, server: Server) -> Server:
         """The server as it is now."""
@@ -47,7 +67,7 @@ class Yard:
 
     def enter(self, server: Server) -> ssh.Door:
         """The way in, once SSH lets us in: the server may have been switched on just now."""
-        folder = self.home.root / f"door-{server.id}"
+        folder = self._folder(server.name)
         if server.id in self.doors:
             ssh.close(self.doors[server.id])
         door = self.provider.door(server, folder, self.plan.admin, 22)
@@ -85,14 +105,35 @@ class Yard:
 def yard(name: str, root: Path, raw: Path, plan: ServerPlan) -> Iterator[Yard]:
     """A provider with an empty home of its own; its servers are gone in the end."""
     home = Home(root)
-    there = provider(name, home)
-    found = Yard(there, home, there.image(raw, "test-image"), plan, there.create_floating_ip(NAME))
-    try:
-        yield found
-    finally:
-        for door in found.doors.values():
-            ssh.close(door)
-        for server in there.servers(NAME):
-            there.delete_server(server.id)
-        for volume in there.volumes(NAME):
-            there.delete_volume(volume.name)
+    with ExitStack() as stack:
+        emulator = stack.enter_context(emulated(name, Home(root / "cloud")))
+        there = provider(name, home)
+
+        def offer(image: Path, image_id: str) -> str:
+            if isinstance(emulator, Hetzner):
+                emulator.add_image(image, labels={SPEC: NAME, IMAGE: image_id})
+            return there.image(image, image_id)
+
+        ip = there.create_floating_ip(NAME)
+        found = Yard(there, home, offer(raw, "test-image"), plan, ip, offer, emulator)
+        try:
+            yield found
+        finally:
+            for door in found.doors.values():
+                ssh.close(door)
+            for server in there.servers(NAME):
+                there.delete_server(server.id)
+            for volume in there.volumes(NAME):
+                there.delete_volume(volume.name)
+
+
+@contextmanager
+def emulated(name: str, home: Home) -> Iterator[Api | None]:
+    """The vendor's API where `choose.provider` will find it; none for the local provider."""
+    if name == "local":
+        yield None
+        return
+    with hetzner(home) as cloud, pytest.MonkeyPatch.context() as patch, cloud.machines.inside():
+        patch.setenv("HCLOUD_TOKEN", "token")
+        patch.setenv("HCLOUD_ENDPOINT", cloud.url)
+        yield cloud

@@ -91,7 +91,7 @@ def test_an_order_is_answered_once(place: Yard, pair: tuple[Server, Server]) -> 
 def test_a_name_does_not_hide_another_image(
     place: Yard, pair: tuple[Server, Server], hobby_image: Path
 ) -> None:
-    other = place.provider.image(hobby_image, "another-image")
+    other = place.offer(hobby_image, "another-image")
     order = place.order(pair[0].name)
     with pytest.raises(BakehouseError, match="test-image"):
         place.provider.create_server(type(order)(order.name, other, order.user_data, order.labels))
@@ -207,5 +207,14 @@ def test_what_there_is_not_is_told(place: Yard) -> None:
         cloud.detach("no-such-volume")
     with pytest.raises(BakehouseError, match="no image"):
         cloud.create_server(type(place.order("x"))("x", "no-such-image", "", {}))
-    with pytest.raises(UsageError, match="there is: local, digitalocean"):
+    with pytest.raises(UsageError, match="there is: local, hetzner, digitalocean"):
         provider("heaven", place.home)
+
+
+def test_what_was_said_fits_the_vendor_s_document(place: Yard) -> None:
+    """The last test: all that our client asked, and all that the emulator answered."""
+    if place.emulator is None:
+        pytest.skip("the local provider speaks no HTTP")
+    assert place.emulator.log
+    assert not place.emulator.wrong()
+    assert not place.emulator.wrong_answers()
