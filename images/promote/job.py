@@ -13,8 +13,9 @@ from typing import Final, Literal
 
 from cloudinit.boot import boot
 from images import store, stored_plan
-from images.home import Home
-from images.hosts.keys import first_key
+from images.home import Home, write_whole
+from images.hosts.ca import known_hosts_line, open_ca
+from images.hosts.keys import KNOWN, first_key
 from images.marks import bad
 from images.promote.reach import Contact
 from images.providers.base import EPOCH, GENERATION, IMAGE, ROLE, SPEC, Order, Provider, Server
@@ -69,6 +70,10 @@ class Site:
         def door() -> Door:
             folder = self.folder(server.name)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.provider.name != "local" and not (folder / KNOWN).exists():
+                # made by another machine: what the spec's CA certified is good here, too
+                ca = open_ca(self.spec, self.spec_file, self.home)
+                write_whole(folder / KNOWN, f"{known_hosts_line(ca, [server.name])}\n")
             return self.provider.door(server, folder, self.admin, self.spec.ssh.port)
 
         return Contact(server, door)

@@ -96,9 +96,9 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
         raise UsageError(f"there is no image {order.image} at Hetzner", "call `image` first")
     deploy = spec.deploy if spec else Deploy()
     places = deploy.locations or LOCATIONS
-    name = spec.name if spec else order.labels.get(SPEC, "")
+    name = order.labels.get(SPEC, "")  # what has none is there for a moment: a build's server
     networks = [hetzner_network.network(api, name)] if name else []
-    firewalls = hetzner_network.firewall(api, spec) if spec else None
+    firewalls = [hetzner_network.firewall(api, spec)] if name and spec else []
     full = ""
     for kind in deploy.server_types or TYPES:
         for place in places:
@@ -114,7 +114,7 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
                         user_data=order.user_data,
                         labels=dict(order.labels),
                         networks=networks,
-                        firewalls=[firewalls] if firewalls else None,
+                        firewalls=firewalls,
                     )
                     _await_made(api, order.name, made.server, [made.action, *made.next_actions])
                 return _same(order, api.client.servers.get_by_name(order.name))

@@ -48,6 +48,7 @@ class Hetzner(Api):
             for one in listed:
                 kind.add({**one})
             self._reads(kind)
+        self.datacenters.also = {"recommendation": 1}
         self._route_plain()
         self.networks = Networks(self)
         self.addresses = Addresses(self)

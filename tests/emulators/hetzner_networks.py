@@ -26,6 +26,7 @@ class Networks:
         api.manages(self.firewalls)
         api.route("POST", "/networks", self._add_network)
         api.route("DELETE", "/networks/{id}", self._drop_network)
+        api.route("POST", "/networks/{id}/actions/add_subnet", self._add_subnet)
         api.route("POST", "/firewalls", self._add_firewall)
         api.route("DELETE", "/firewalls/{id}", self._drop_firewall)
         api.route("POST", "/firewalls/{id}/actions/set_rules", self._set_rules)
@@ -39,22 +40,7 @@ class Networks:
 
     def _add_network(self, request: Request) -> Answer:
         body = request.body
-        whole = ip_network(body["ip_range"])
-        subnets = []
-        for one in body.get("subnets") or ():
-            part = ip_network(one.get("ip_range") or body["ip_range"])
-            if not part.subnet_of(whole):  # type: ignore[arg-type]
-                raise invalid("subnets", "is not part of the network")
-            gateway = str(part.network_address + 1)
-            subnets.append(
-                {
-                    "type": one["type"],
-                    "network_zone": one["network_zone"],
-                    "ip_range": str(part),
-                    "gateway": gateway,
-                    "vswitch_id": None,
-                }
-            )
+        subnets = [_subnet(body["ip_range"], one) for one in body.get("subnets") or ()]
         shown = {
             "name": body["name"],
             "ip_range": body["ip_range"],
@@ -68,6 +54,15 @@ class Networks:
         }
         thing = self.kind.add(shown, next=2)
         return Answer(201, {"network": self.kind.show(thing)})
+
+    def _add_subnet(self, request: Request) -> Answer:
+        thing = self.kind.get(request.number())
+        new = _subnet(thing.shown["ip_range"], request.body)
+        resources = [{"type": "network", "id": thing.id}]
+        action = self.api.actions.begin(
+            "add_subnet", resources, lambda: thing.shown["subnets"].append(new), on=id(thing)
+        )
+        return Answer(201, {"action": self.api.shown(action)})
 
     def _drop_network(self, request: Request) -> Answer:
         thing = self.kind.get(request.number())
@@ -156,4 +151,17 @@ def _rule(rule: Json) -> Json:
         "destination_ips": [],
         "port": None,
         **rule,
+    }
+
+
+def _subnet(whole: str, one: Json) -> Json:
+    part = ip_network(one.get("ip_range") or whole)
+    if not part.subnet_of(ip_network(whole)):  # type: ignore[arg-type]
+        raise invalid("subnets", "is not part of the network")
+    return {
+        "type": one["type"],
+        "network_zone": one["network_zone"],
+        "ip_range": str(part),
+        "gateway": str(part.network_address + 1),
+        "vswitch_id": None,
     }

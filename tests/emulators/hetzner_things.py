@@ -32,7 +32,7 @@ class Thing:
 @dataclass(slots=True)
 class Kind:
     """All resources of a kind. `one` and `many` are its words in answers; `show` makes the answer
-    of a thing; `limit` is the project's quota."""
+    of a thing; `limit` is the project's quota, `also` stands beside its lists."""
 
     one: str
     many: str
@@ -40,6 +40,7 @@ class Kind:
     things: dict[int, Thing] = field(default_factory=dict)
     show: Callable[[Thing], Json] = lambda thing: thing.shown
     limit: int = 50
+    also: Json = field(default_factory=dict)
 
     def add(self, shown: Json, **hidden: Any) -> Thing:
         """A new one. A name that another one has is refused, and so is one beyond the quota."""
@@ -87,7 +88,8 @@ class Kind:
                 if key in request.query
             )
         ]
-        return paged(request, self.many, [self.show(thing) for thing in found])
+        page = paged(request, self.many, [self.show(thing) for thing in found])
+        return Answer(200, {**page.body, **self.also})
 
     def read(self, request: Request) -> Answer:
         """One of them."""

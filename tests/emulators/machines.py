@@ -206,18 +206,17 @@ class Machines:
             yield stack.enter_context(merged([image, disk / "upper"], at / "tree"))
 
     def _tell(self, server: str, order: int) -> None:
-        """Send a signal to the server's first process."""
-        for pid in _processes(group_path(self.cloud.group(server))):
-            try:
-                status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-            except OSError:
-                continue
-            inner = next(line.split()[1:] for line in status.splitlines() if line[:6] == "NSpid:")
-            if len(inner) > 1 and inner[-1] == "1" and "/boot" in _group_of(pid):
-                os.kill(pid, order)
-                return
-        if self.status(server) != "off":
-            raise BakehouseError(f"{server} has no first process yet")
+        """Send a signal to the server's first process, which one that boots has in a moment."""
+        group = group_path(self.cloud.group(server))
+        deadline = time.monotonic() + PATIENCE
+        while self.status(server) != "off":
+            for pid in _processes(group):
+                if _is_first(pid):
+                    os.kill(pid, order)
+                    return
+            if time.monotonic() > deadline:
+                raise BakehouseError(f"{server} has no first process")
+            time.sleep(0.05)
 
 
 def with_keys(user_data: str, keys: Sequence[str]) -> str:
@@ -244,8 +243,11 @@ def _processes(group: Path) -> Iterator[int]:
             continue
 
 
-def _group_of(pid: int) -> str:
+def _is_first(pid: int) -> bool:
+    """Whether a process of a boot is the container's first: 1 in its innermost namespace."""
     try:
-        return Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii")
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return ""
+        return False
+    numbers = next(line.split()[1:] for line in status.splitlines() if line[:6] == "NSpid:")
+    return len(numbers) > 1 and numbers[-1] == "1"
