@@ -40,8 +40,13 @@ ALWAYS: Final = (
 )
 
 
-def expectations(plan: Plan, secrets: dict[str, str]) -> dict[str, Any]:
-    """Everything the suite compares a machine with; `secrets` are the planted values by name."""
+def expectations(
+    plan: Plan, secrets: dict[str, str], *, vendor_base: bool = False
+) -> dict[str, Any]:
+    """Everything the suite compares a machine with; `secrets` are the planted values by name.
+
+    An image on a `vendor_base` keeps the packages that its vendor put there.
+    """
     image = plan.image
     lock = image.lock
     return {
@@ -49,6 +54,7 @@ def expectations(plan: Plan, secrets: dict[str, str]) -> dict[str, Any]:
         "hostname": plan.server.hostname,
         "admin": plan.server.admin,
         "packages": {p.name: p.version for p in lock.image_packages()} if lock else {},
+        "vendor_base": vendor_base,
         "people": [_person(image, user) for user in image.users],
         "accounts": {account.name: account.number for account in accounts(image)},
         "sshd": _sshd(plan),

@@ -32,5 +32,5 @@ def look_inside(image: store.Image, home: Home, kind: Kind) -> int:
             planted = {name: secrets.token_hex(16) for name in needed(plan.image)}
             deliver(target.door, planted)
             note("waiting for its services")
-            await_units(target, expectations(plan, planted), PATIENCE)
+            await_units(target.door, expectations(plan, planted), PATIENCE)
             return interact(target.door.command(options=("-t",)))

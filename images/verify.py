@@ -7,7 +7,7 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from images.qemu import SLOWDOWN
 from images.rootfs import mounted
 from images.run import run
 from images.secrets.deliver import deliver
-from images.ssh import ALIAS
+from images.ssh import ALIAS, Door, as_root
 from specs.errors import BakehouseError
 from specs.needs import needed
 from specs.plan import Plan
@@ -32,8 +32,13 @@ from specs.plan import Plan
 Kind = Literal["nspawn", "bios", "uefi"]
 PROJECT: Final = Path(__file__).parents[1]
 SUITE: Final = PROJECT / "tests/image"
+EXPECT: Final = "expect.json"
+RESULTS: Final = "results.jsonl"
 SETTLE: Final = 180.0
 """Seconds that units may take to become active once the secrets are there."""
+
+ANSWER: Final = 300.0
+"""Seconds that an emulated machine may take to tell its units' states."""
 
 UNSETTLED: Final = frozenset({"initializing", "starting", "activating", "reloading"})
 """States, of the system or of a unit, that will become another one by themselves."""
@@ -53,7 +58,7 @@ class Report:
 
     image: str
     digest: str
-    kind: Kind
+    kind: str
     date: str
     seconds: float
     tests: int
@@ -86,25 +91,35 @@ def verify(
     kind: Kind = "nspawn",
     image_id: str = "",
     digest: str = "",
+    vendor_base: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Boot a throwaway of a raw image (or a tree) and prove it against its plan. Needs root.
 
+    With `vendor_base` it may hold packages that the lock does not name.
     A failing suite is a report, not an error. `say` gets a line for each thing that happens.
     Raises BakehouseError when the machine does not boot at all, or the suite cannot run.
     """
     started = time.monotonic()
     planted = {name: secrets.token_hex(16) for name in needed(plan.image)}
-    expected = expectations(plan, planted)
+    expected = expectations(plan, planted, vendor_base=vendor_base)
     with lab() as place, mounted(image, place.folder / "tree") as tree:
         say(f"booting ({kind})")
         with throwaway(place, image, plan, kind) as target:
             deliver(target.door, planted)
             say("waiting for its services")
-            await_units(target, expected, SETTLE * (1 if kind == "nspawn" else SLOWDOWN))
-            lines = _run_suite(target, tree, expected, kind, say)
+            await_units(target.door, expected, SETTLE * (1 if kind == "nspawn" else SLOWDOWN))
+            asked = Asked(target.door, target.folder, (target.address.v4, target.address.v6))
+            lines = run_suite(asked, tree, expected, kind, say=say)
+    return reported(lines, image_id or plan.server.image_id, digest, kind, started)
+
+
+def reported(
+    lines: Sequence[Mapping[str, Any]], image_id: str, digest: str, kind: str, started: float
+) -> Report:
+    """The report on what `run_suite` returned; `started` is of the monotonic clock."""
     return Report(
-        image=image_id or plan.server.image_id,
+        image=image_id,
         digest=digest,
         kind=kind,
         date=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -143,22 +158,31 @@ def describe(image: Path, plan: Plan) -> Description:
     )
 
 
-def await_units(target: Guest, expected: Mapping[str, Any], patience: float) -> None:
+def await_units(door: Door, expected: Mapping[str, Any], patience: float) -> None:
     """Wait until no expected unit is starting any more; the suite tells which is not active."""
     names = [*expected["units"], *expected["timers"]]
     question = f"systemctl is-system-running; systemctl is-active {shlex.join(names)}"
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        states = target.run(question, check=False).stdout.split()
+        states = as_root(door, question, timeout=ANSWER, check=False).stdout.split()
         if len(states) == len(names) + 1 and not UNSETTLED & {*states}:
             break  # fewer words: it does not answer yet
         time.sleep(0.5)
 
 
-def suite_command(target: Guest, tree: Path, kind: Kind, expect: Path, results: Path) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A machine that the suite asks: its door, a folder for what is written, its addresses."""
+
+    door: Door
+    folder: Path
+    addresses: tuple[str, ...]
+
+
+def suite_command(asked: Asked, tree: Path, kind: str, tests: Sequence[str]) -> list[str]:
     """pytest with the machine as testinfra's host, on the client's side of the lab."""
     return [
-        *target.door.prefix,
+        *asked.door.prefix,
         sys.executable,
         "-m",
         "pytest",
@@ -166,29 +190,35 @@ def suite_command(target: Guest, tree: Path, kind: Kind, expect: Path, results: 
         "--tb=short",
         f"--config-file={SUITE}/pytest.ini",
         f"--hosts=ssh://{ALIAS}",
-        f"--ssh-config={target.door.config}",
+        f"--ssh-config={asked.door.config}",
         "--sudo",
-        f"--expect={expect}",
-        f"--results={results}",
+        f"--expect={asked.folder / EXPECT}",
+        f"--results={asked.folder / RESULTS}",
         f"--tree={tree}",
-        *(f"--address={address}" for address in (target.address.v4, target.address.v6)),
+        *(f"--address={address}" for address in asked.addresses),
         f"--kind={kind}",
-        str(SUITE),
+        *tests,
     ]
 
 
-def _run_suite(
-    target: Guest,
+def run_suite(
+    asked: Asked,
     tree: Path,
     expected: Mapping[str, Any],
-    kind: Kind,
+    kind: str,
+    *,
     say: Callable[[str], None],
+    tests: Sequence[str] = (str(SUITE),),
 ) -> list[dict[str, Any]]:
-    expect, results = target.folder / "expect.json", target.folder / "results.jsonl"
-    expect.write_text(json.dumps(expected), encoding="utf-8")
-    results.touch()
-    command = suite_command(target, tree, kind, expect, results)
-    done = run(command, on_line=say, check=False, cwd=PROJECT)
+    """Run the suite, or some of its tests, and return a line of data for each.
+
+    `kind` is how the machine was booted: a `Kind`, `cloud`, or `baked` when it was not since its
+    bake. Raises BakehouseError when the suite cannot run.
+    """
+    results = asked.folder / RESULTS
+    (asked.folder / EXPECT).write_text(json.dumps(expected), encoding="utf-8")
+    results.write_text("", encoding="utf-8")
+    done = run(suite_command(asked, tree, kind, tests), on_line=say, check=False, cwd=PROJECT)
     lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     if done.code not in (0, 1):
         tail = "\n".join(done.stdout.splitlines()[-20:])

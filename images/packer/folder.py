@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from images.home import write_whole
 from images.ovens import seal
 from images.packer.plugins import required_plugins
 from images.recipe import Recipe
+from images.source import source_digest
 from specs import lock as locks
 
 STATIC: Final = Path(__file__).parent / "folder"
@@ -24,6 +26,16 @@ PAYLOAD: Final = "payload"
 
 SERVER_PREFIX: Final = "bakehouse-bake-"
 """Temporary servers are named so; what a dead run left is found by it."""
+
+
+def provisioned(recipe: Recipe, base: str) -> Recipe:
+    """The recipe of the image that this folder makes of a vendor's image, with an id of its own.
+
+    `base` is that image's id: the same id of ours promises the same packages on the same base.
+    """
+    static = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(STATIC.iterdir())]
+    made_by = source_digest("images.packer.folder", "images.ovens.payloads")
+    return replace(recipe, source=" ".join((made_by, *static, base)))
 
 
 def documents(recipe: Recipe) -> dict[str, str]:

@@ -8,11 +8,17 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
 from images.calls import emit
 from images.options import SPEC, verb
+
+if TYPE_CHECKING:
+    from images.built import Built
+    from images.home import Home
+    from specs.model import Spec
 
 
 @verb(
@@ -33,6 +39,7 @@ def render(
 
     path, folder = Path(spec), Path(out)
     recipe = prepare(read(path), path, read_lock(path))
+    for_packer = packer.provisioned(recipe, "")
     if recipe.plan.image.lock is None:
         print("no lock yet: packages are rendered without versions", file=sys.stderr)
     for name, text in (("bake.yaml", recipe.bake), ("boot.yaml", boot(recipe.plan.server))):
@@ -43,35 +50,55 @@ def render(
         from images.progress import Progress
 
         _alone("laying out packages")
-        written = write_whole_folder(recipe, find_home(store), folder / "packer", Progress())
+        written = write_whole_folder(for_packer, find_home(store), folder / "packer", Progress())
     else:
-        written = packer.write(recipe, folder / "packer")
+        written = packer.write(for_packer, folder / "packer")
     for file in written:
         print(file)
 
 
-@verb("spec", "store", "json", check="bake it again from nothing and compare, bit by bit")
+@verb(
+    "spec",
+    "store",
+    "json",
+    check="bake it again from nothing and compare, bit by bit (local only)",
+    provider="where to bake: local (default), or by Packer: qemu, hetzner, digitalocean",
+    base="with qemu: the vendor's disk image to begin with",
+)
 def build_image(
-    _: Context, spec: str = SPEC, store: str = "", check: bool = False, json: bool = False
+    _: Context,
+    spec: str = SPEC,
+    store: str = "",
+    check: bool = False,
+    provider: str = "local",
+    base: str = "",
+    json: bool = False,
 ) -> None:
     """Bake the image of a spec, prove it by booting it, store it as a generation."""
     from images.built import find_built
     from images.home import find_home
+    from images.progress import Progress
+    from specs.errors import UsageError
     from specs.read import read
 
     path, home = Path(spec), find_home(store)
     model = read(path)
-    built = find_built(model, path, home)
-    if built is None or check:
-        from images.build import build, check_built
-        from images.progress import Progress
-
-        _alone("baking an image")
-        built = built or build(model, path, home, Progress())
+    if provider != "local":
         if check:
-            found = check_built(model, path, home, Progress())
-            emit(json, asdict(found), found.summary())
-            sys.exit(0 if found.same else 1)
+            raise UsageError("--check needs a local bake", "leave --provider out")
+        built = _by_packer(model, path, home, provider, base)
+    else:
+        found = find_built(model, path, home)
+        if found is None or check:
+            from images.build import build, check_built
+
+            _alone("baking an image")
+            found = found or build(model, path, home, Progress())
+            if check:
+                same = check_built(model, path, home, Progress())
+                emit(json, asdict(same), same.summary())
+                sys.exit(0 if same.same else 1)
+        built = found
     data = {
         "image": built.image.id,
         "digest": built.image.digest,
@@ -83,6 +110,27 @@ def build_image(
     how = "exists" if built.cached else "is baked and proven"
     text = f"{built.image.id} {how}: generation {built.generation.number}\n{built.path}"
     emit(json, data, text)
+
+
+def _by_packer(spec: Spec, path: Path, home: Home, provider: str, base: str) -> Built:
+    """A bake on a vendor's base image."""
+    from images.packer import cloud, virtual
+    from images.progress import Progress
+    from specs.errors import UsageError
+
+    match provider:
+        case "qemu":
+            _alone("booting an image")
+            return virtual.build(spec, path, home, Progress(), base)
+        case "hetzner" | "digitalocean":
+            if any(app.build for app in spec.apps):
+                _alone("baking the apps' images")
+            return cloud.build(spec, path, home, Progress(), provider)
+        case _:
+            raise UsageError(
+                f"--provider {provider}: no such place to bake",
+                "use local, qemu, hetzner or digitalocean",
+            )
 
 
 def _alone(what: str) -> None:

@@ -1,0 +1,257 @@
+"""`build-image --provider hetzner|digitalocean`: Packer makes a snapshot of a vendor's Debian.
+
+The snapshot is proven as any image: a throwaway booted from it answers the whole suite. What a dead
+run left is known by its name and deleted before anything is made.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from images import store
+from images.built import Built
+from images.home import Home, build_lock, clear_work, need_space
+from images.locking import lock_of
+from images.packer import folder, kept, process
+from images.packer.proof import prove
+from images.packer.supplies import lay_out
+from images.packer.temporary import temporary
+from images.progress import Progress
+from images.promote.calling import site
+from images.providers.base import GENERATION, Provider, Stored
+from images.providers.tokens import token
+from images.recipe import Recipe, prepare
+from images.secrets.gather import lookup
+from specs.errors import BakehouseError
+from specs.lock import Lock
+from specs.model import Deploy, Spec
+
+PROVEN: Final = "proven"
+"""The label of a snapshot whose suite passed; one without was left by a run that died."""
+
+ROOM: Final = 2_000_000_000
+"""Bytes that a build takes here: the packages, twice."""
+
+
+class LeftOver(Protocol):
+    """Something at the provider that a dead run left, and how to be rid of it."""
+
+    what: str
+    free: Callable[[], None]
+
+
+class Vendor(Provider, Protocol):
+    """A provider at which Packer bakes."""
+
+    def left_overs(self, prefix: str) -> Sequence[LeftOver]:
+        """Servers and SSH keys whose name begins so."""
+
+    def label_image(self, handle: str, labels: Mapping[str, str]) -> None:
+        """Replace the labels of an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How Packer speaks with a vendor: its builder, its token, and its variables' names.
+
+    `places` and `types` are tried in order where the spec names none.
+    """
+
+    builder: str
+    variable: str
+    secret: str
+    image: str
+    place: str
+    places: tuple[str, ...]
+    type: str
+    types: tuple[str, ...]
+
+
+SIDES: Final = {
+    "hetzner": Side(
+        "hcloud.image",
+        "HCLOUD_TOKEN",
+        "hcloud-token",
+        "hcloud_image",
+        "hcloud_location",
+        ("fsn1", "nbg1", "hel1"),
+        "hcloud_server_type",
+        ("cx23", "cpx11"),
+    ),
+    "digitalocean": Side(
+        "digitalocean.image",
+        "DIGITALOCEAN_TOKEN",
+        "digitalocean-token",
+        "digitalocean_image",
+        "digitalocean_region",
+        ("fra1", "ams3"),
+        "digitalocean_size",
+        ("s-1vcpu-1gb", "s-1vcpu-2gb"),
+    ),
+}
+
+
+def image_id(spec: Spec, spec_file: Path, home: Home, lock: Lock, provider: str) -> str:
+    """The id of the image that `build` would make with this lock now. Asks the vendor for its base,
+    and bakes nothing."""
+    vendor = site(str(spec_file), home, provider).provider
+    base = vendor.base_image(lock.release, lock.architecture)
+    return folder.provisioned(prepare(spec, spec_file, lock), base.id).id
+
+
+def build(
+    spec: Spec,
+    spec_file: Path,
+    home: Home,
+    progress: Progress,
+    provider: str,
+    *,
+    after: int = 0,
+) -> Built:
+    """Make the snapshot of a spec at its vendor, prove it, store it as a generation, whose number
+    is larger than `after` and than all that the vendor's snapshots have.
+
+    Nothing is made when there is a proven one of the same id. Raises UnprovenError when it does not
+    pass, BakehouseError when anything else fails; nothing is left at the vendor then.
+    """
+    started = time.monotonic()
+    side = SIDES[provider]
+
+    def secret(name: str) -> str:
+        return lookup(spec, spec_file, name, "the provider")
+
+    vendor = cast(Vendor, site(str(spec_file), home, provider).provider)
+    with build_lock(home, f"build-image {spec.name}", progress.note):
+        clear_work(home)
+        need_space(home.root, ROOM, "a bake by Packer")
+        lock = lock_of(spec, spec_file, home, progress)
+        base = vendor.base_image(lock.release, lock.architecture)
+        recipe = folder.provisioned(prepare(spec, spec_file, lock), base.id)
+        snapshot = find(vendor, recipe)
+        if snapshot is not None:
+            built = kept.existing(recipe, home, after)
+            if built is not None:
+                return built
+        clean(vendor, recipe, progress)
+        if snapshot is None:
+            at = home.work / "packer"
+            lay_out(recipe, home, at, progress)
+            server = temporary(recipe, at, with_host_key=True)
+            wanted = folder.labels(recipe, "provision", base=base.id)
+            chosen = {
+                side.image: base.id,
+                "user_data": server.user_data,
+                "verify": server.verify,
+                "manifest": str(at / "manifest.json"),
+            }
+            access = (side.variable, token(side.variable, side.secret, secret))
+            with progress.stage("packer"):
+                anywhere(side, spec.deploy, at, chosen=chosen, access=access, progress=progress)
+            handle = made(at / "manifest.json")
+            vendor.label_image(handle, wanted)
+            snapshot = Stored(recipe.id, handle, 0, 0, wanted)
+        last = max(after, newest_generation(vendor, spec.name))
+        image, generation = _proven(vendor, snapshot, recipe, home, progress, after=last)
+        clear_work(home)
+        path = home.images / image.id / "image.raw"
+        built = Built(image, generation, path, False, time.monotonic() - started)
+    kept.told(home, built, progress)
+    return built
+
+
+def find(vendor: Vendor, recipe: Recipe) -> Stored | None:
+    """The proven snapshot of this recipe."""
+    for found in vendor.images(recipe.spec.name):
+        if found.id == recipe.id and PROVEN in found.labels:
+            return found
+    return None
+
+
+def newest_generation(vendor: Vendor, spec: str) -> int:
+    """The largest number that the vendor's snapshots of this spec have, or 0."""
+    numbers = (found.labels.get(GENERATION, "") for found in vendor.images(spec))
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+def clean(vendor: Vendor, recipe: Recipe, progress: Progress) -> None:
+    """Delete what dead runs left: temporary servers, their keys, a snapshot that nobody proved."""
+    for left in vendor.left_overs(f"{folder.SERVER_PREFIX}{recipe.spec.name}"):
+        progress.note(f"deleting what an earlier run left: {left.what}")
+        left.free()
+    for found in vendor.images(recipe.spec.name):
+        if found.id == recipe.id and PROVEN not in found.labels:
+            progress.note(f"deleting a snapshot that nobody proved: {found.handle}")
+            vendor.delete_image(found.id)
+
+
+def anywhere(
+    side: Side,
+    deploy: Deploy,
+    at: Path,
+    *,
+    chosen: Mapping[str, str],
+    access: tuple[str, str],
+    progress: Progress,
+) -> None:
+    """Build at the first place that has such a server. Raises the last NoCapacityError when none
+    has."""
+    tried = []
+    for variables in places(side, deploy):
+        where = " ".join(variables.values())
+        try:
+            progress.note(f"baking at {where}")
+            process.build(at, side.builder, {**chosen, **variables}, token=access, say=progress.say)
+            return
+        except process.NoCapacityError as error:
+            progress.note(f"no server to be had: {where}")
+            tried.append(where)
+            last = error
+    raise BakehouseError(f"{last.message}\ntried: {', '.join(tried)}", last.hint) from last
+
+
+def places(side: Side, deploy: Deploy) -> Iterator[dict[str, str]]:
+    """Every location with every type, in the spec's order: all types at each location"""
+    for place, kind in product(deploy.locations or side.places, deploy.server_types or side.types):
+        yield {side.place: place, side.type: kind}
+
+
+def made(manifest: Path) -> str:
+    """The vendor's number of the snapshot that Packer's manifest tells (`123`, or `fra1:123`)."""
+    try:
+        told = json.loads(manifest.read_text(encoding="utf-8"))
+        last = next(b for b in told["builds"] if b["packer_run_uuid"] == told["last_run_uuid"])
+        return str(last["artifact_id"]).rpartition(":")[2]
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        raise BakehouseError(
+            f"Packer told no snapshot in {manifest} ({error})", "run the build again"
+        ) from error
+
+
+def _proven(
+    vendor: Vendor,
+    snapshot: Stored,
+    recipe: Recipe,
+    home: Home,
+    progress: Progress,
+    *,
+    after: int,
+) -> tuple[store.Image, store.Generation]:
+    """The snapshot as a generation. One that fails its suite is deleted."""
+    try:
+        with progress.stage("verify"):
+            report = prove(vendor, snapshot, recipe, home, progress.say)
+        image, generation = kept.keep(recipe, home, report, progress, raw=None, after=after)
+    except BaseException:
+        with suppress(BakehouseError):
+            vendor.delete_image(recipe.id)
+        raise
+    more = {GENERATION: str(generation.number), PROVEN: report.date[:10]}
+    vendor.label_image(snapshot.handle, {**snapshot.labels, **more})
+    return image, generation
