@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +17,7 @@ from typing import Final, Protocol, cast
 
 from images import store
 from images.built import Built
+from images.garbage import Garbage
 from images.home import Home, build_lock, clear_work, need_space
 from images.locking import lock_of
 from images.packer import folder, kept, process
@@ -40,17 +41,10 @@ ROOM: Final = 2_000_000_000
 """Bytes that a build takes here: the packages, twice."""
 
 
-class LeftOver(Protocol):
-    """Something at the provider that a dead run left, and how to be rid of it."""
-
-    what: str
-    free: Callable[[], None]
-
-
 class Vendor(Provider, Protocol):
     """A provider at which Packer bakes."""
 
-    def left_overs(self, prefix: str) -> Sequence[LeftOver]:
+    def left_overs(self, prefix: str) -> Sequence[Garbage]:
         """Servers and SSH keys whose name begins so."""
 
     def label_image(self, handle: str, labels: Mapping[str, str]) -> None:
@@ -124,9 +118,6 @@ def build(
     started = time.monotonic()
     side = SIDES[provider]
 
-    def secret(name: str) -> str:
-        return lookup(spec, spec_file, name, "the provider")
-
     vendor = cast(Vendor, site(str(spec_file), home, provider).provider)
     with build_lock(home, f"build-image {spec.name}", progress.note):
         clear_work(home)
@@ -146,24 +137,33 @@ def build(
             server = temporary(recipe, at, with_host_key=True)
             wanted = folder.labels(recipe, "provision", base=base.id)
             chosen = {
-                side.image: base.id,
+                side.image: base.name,
                 "user_data": server.user_data,
                 "verify": server.verify,
                 "manifest": str(at / "manifest.json"),
             }
-            access = (side.variable, token(side.variable, side.secret, secret))
+            access = access_of(side, spec, spec_file)
             with progress.stage("packer"):
                 anywhere(side, spec.deploy, at, chosen=chosen, access=access, progress=progress)
             handle = made(at / "manifest.json")
             vendor.label_image(handle, wanted)
             snapshot = Stored(recipe.id, handle, 0, 0, wanted)
         last = max(after, newest_generation(vendor, spec.name))
-        image, generation = _proven(vendor, snapshot, recipe, home, progress, after=last)
+        image, generation = proven(vendor, snapshot, recipe, home, progress, after=last)
         clear_work(home)
         path = home.images / image.id / "image.raw"
         built = Built(image, generation, path, False, time.monotonic() - started)
     kept.told(home, built, progress)
     return built
+
+
+def access_of(side: Side, spec: Spec, spec_file: Path) -> tuple[str, str]:
+    """The variable of Packer's environment that has the token, and the token."""
+
+    def secret(name: str) -> str:
+        return lookup(spec, spec_file, name, "the provider")
+
+    return side.variable, token(side.variable, side.secret, secret)
 
 
 def find(vendor: Vendor, recipe: Recipe) -> Stored | None:
@@ -199,6 +199,8 @@ def anywhere(
     chosen: Mapping[str, str],
     access: tuple[str, str],
     progress: Progress,
+    template: str = folder.TEMPLATE,
+    builder: str = "",
 ) -> None:
     """Build at the first place that has such a server. Raises the last NoCapacityError when none
     has."""
@@ -207,7 +209,14 @@ def anywhere(
         where = " ".join(variables.values())
         try:
             progress.note(f"baking at {where}")
-            process.build(at, side.builder, {**chosen, **variables}, token=access, say=progress.say)
+            process.build(
+                at,
+                builder or side.builder,
+                {**chosen, **variables},
+                template=template,
+                token=access,
+                say=progress.say,
+            )
             return
         except process.NoCapacityError as error:
             progress.note(f"no server to be had: {where}")
@@ -217,8 +226,8 @@ def anywhere(
 
 
 def places(side: Side, deploy: Deploy) -> Iterator[dict[str, str]]:
-    """Every location with every type, in the spec's order: all types at each location"""
-    for place, kind in product(deploy.locations or side.places, deploy.server_types or side.types):
+    """Every location with every type, in the spec's order: one type everywhere, then the next"""
+    for kind, place in product(deploy.server_types or side.types, deploy.locations or side.places):
         yield {side.place: place, side.type: kind}
 
 
@@ -234,7 +243,7 @@ def made(manifest: Path) -> str:
         ) from error
 
 
-def _proven(
+def proven(
     vendor: Vendor,
     snapshot: Stored,
     recipe: Recipe,

@@ -33,7 +33,8 @@ def provisioned(recipe: Recipe, base: str) -> Recipe:
 
     `base` is that image's id: the same id of ours promises the same packages on the same base.
     """
-    static = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(STATIC.iterdir())]
+    files = [STATIC / name for name in (TEMPLATE, *SCRIPTS)]
+    static = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     made_by = source_digest("images.packer.folder", "images.ovens.payloads")
     return replace(recipe, source=" ".join((made_by, *static, base)))
 

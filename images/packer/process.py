@@ -92,6 +92,7 @@ def build(
     builder: str,
     variables: Mapping[str, str],
     *,
+    template: str = folder.TEMPLATE,
     token: tuple[str, str] | None = None,
     say: Callable[[str], None],
 ) -> None:
@@ -118,7 +119,7 @@ def build(
 
     with _environment(env), _listening(take) as end:
         code, _, _ = PackerExecutable(program, config={"stdout": end, "stderr": end}).build(
-            str(at / folder.TEMPLATE),
+            str(at / template),
             only=builder,
             color="false",
             var_file=str(at / folder.VARIABLES),

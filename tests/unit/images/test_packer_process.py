@@ -64,7 +64,7 @@ def test_only_errors_tell_the_cause() -> None:
 def test_places_are_tried_in_the_specs_order() -> None:
     deploy = Deploy("hetzner", ("hel1", "fsn1"), ("cx23", "cpx11"))
     tried = [tuple(place.values()) for place in places(SIDES["hetzner"], deploy)]
-    assert tried == [("hel1", "cx23"), ("hel1", "cpx11"), ("fsn1", "cx23"), ("fsn1", "cpx11")]
+    assert tried == [("hel1", "cx23"), ("fsn1", "cx23"), ("hel1", "cpx11"), ("fsn1", "cpx11")]
     assert len(list(places(SIDES["digitalocean"], Deploy("digitalocean")))) == 4
 
 
