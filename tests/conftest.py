@@ -40,6 +40,7 @@ sys.addaudithook(_audit)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run what is marked full")
+    parser.addoption("--live", action="store_true", help="also rent servers, for money")
     parser.addoption("--renew", action="store_true", help="write golden files and docs anew")
 
 
@@ -47,6 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("full") and not config.getoption("--full"):
             item.add_marker(pytest.mark.skip(reason="runs only with --full"))
+        if item.get_closest_marker("live") and not config.getoption("--live"):
+            item.add_marker(pytest.mark.skip(reason="rents servers: runs only with --live"))
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root: run the suite with sudo"))
 

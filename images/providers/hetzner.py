@@ -105,11 +105,19 @@ class Hetzner:
 
     def create_floating_ip(self, name: str) -> FloatingIp:
         """The same, made when there is none."""
-        return hetzner_network.create_floating_ip(self.api, name, self._place())
+        spec = self.spec.name if self.spec else name
+        return hetzner_network.create_floating_ip(self.api, name, spec, self._place())
 
     def assign(self, name: str, server: str) -> None:
         """Point the floating IP at a server."""
         hetzner_network.assign(self.api, name, server)
+
+    def forget(self, spec: str) -> None:
+        """What was made for a spec beside its servers is gone: floating IPs, network, firewall.
+
+        They must be unused. Raises BakehouseError when they are not.
+        """
+        hetzner_network.forget(self.api, spec)
 
     def volumes(self, spec: str) -> Sequence[Volume]:
         """All volumes with this spec's label."""

@@ -107,8 +107,9 @@ def floating_ip(api: Api, name: str) -> FloatingIp:
     )
 
 
-def create_floating_ip(api: Api, name: str, place: str) -> FloatingIp:
-    """One of each family, called `name` and `name-v6`, unless they are there."""
+def create_floating_ip(api: Api, name: str, spec: str, place: str) -> FloatingIp:
+    """One of each family, called `name` and `name-v6`, unless they are there. An address is one
+    that exists already."""
     if not _is_address(name):
         for kind, called in (("ipv4", name), ("ipv6", f"{name}{V6}")):
 
@@ -118,7 +119,7 @@ def create_floating_ip(api: Api, name: str, place: str) -> FloatingIp:
                         type=kind,
                         name=word(called, "a floating IP's name"),
                         home_location=Location(name=place),
-                        labels={SPEC: name},
+                        labels={SPEC: spec},
                     )
 
             api.repeat(f"make the floating IP {called}", attempt)
@@ -154,6 +155,19 @@ def assign(api: Api, name: str, server: str) -> None:
 
     api.repeat(what, attempt)
     api.until(what, lambda: floating_ip(api, name).server == server)
+
+
+def forget(api: Api, spec: str) -> None:
+    """The floating IPs, the network and the firewall of a spec are gone."""
+    for kind in ("floating_ips", "networks", "firewalls"):
+        what = f"delete the {kind.replace('_', ' ')} of {spec}"
+
+        def attempt(kind: str = kind) -> None:
+            client = getattr(api.client, kind)
+            for found in client.get_all(label_selector=f"{SPEC}=={spec}"):
+                client.delete(found)
+
+        api.repeat(what, attempt)
 
 
 def _found(api: Api, name: str) -> dict[str, Any]:

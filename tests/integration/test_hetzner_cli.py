@@ -118,3 +118,27 @@ def test_lists_have_pages(cloud: Hetzner, call: Call) -> None:
     assert len(json.loads(call("placement-group list -o json").stdout)) == 60
     assert len(json.loads(call("placement-group list -o json -l even=1").stdout)) == 30
     assert not cloud.wrong_answers()
+
+
+def test_the_guide_s_way_to_be_rid_of_it_all(cloud: Hetzner, call: Call, tmp_path: Path) -> None:
+    """The commands of docs/hetzner.md, run as they stand there."""
+    for line in (
+        "ssh-key create --name me --public-key-from-file KEY.pub",
+        "network create --name hobby --ip-range 10.131.0.0/16 --label spec=hobby",
+        "firewall create --name hobby --label spec=hobby",
+        "server create --name s1 --type cx22 --image debian-13 --label spec=hobby --ssh-key me",
+        "server create-image --type snapshot --label spec=hobby s1",
+        "floating-ip create --type ipv4 --name hobby --home-location fsn1 --label spec=hobby",
+        "volume create --name v1 --size 10 --location fsn1 --label spec=hobby",
+        "volume create --name kept --size 10 --location fsn1",
+        "placement-group create --name hobby-lease-1 --type spread",
+    ):
+        assert call(line).code == 0, line
+    guide = (Path(__file__).parents[2] / "docs/hetzner.md").read_text(encoding="utf-8")
+    part = guide.partition("## To be rid of it all")[2].partition("\n## ")[0]
+    lines = [line.strip() for line in part.splitlines() if line.startswith("    ")]
+    env = {"HCLOUD_TOKEN": "token", "HCLOUD_ENDPOINT": cloud.url, "HOME": str(tmp_path)}
+    done = run(["sh", "-euc", "\n".join(lines)], env=env, timeout=60)
+    assert "hobby-lease-1" in done.stdout
+    left = {kind: n for kind, n in cloud.left().items() if n}
+    assert left == {"volumes": 1, "ssh_keys": 1, "placement_groups": 1}
