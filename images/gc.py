@@ -39,7 +39,7 @@ def find(
     busy = {spec for spec in specs if spec and _leased(provider, spec)}
     images = {found.image for found in every}
     there: list[Garbage] = []
-    if site:
+    if site and site.provider.name != provider.name:  # the local cloud is looked at below
         busy |= {site.name} if provider_garbage.busy(site) else set()
         images |= {one.labels.get(IMAGE, "") for one in site.provider.servers(site.name)}
         there = provider_garbage.garbage(site, keep)

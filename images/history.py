@@ -27,6 +27,10 @@ KEPT: Final = 400 * 86_400
 """Seconds after which a line may go (`invoke gc`): a year, and a month to look back from."""
 
 
+SHOWN: Final = 12
+"""Advisories of one package that a person is shown: a new kernel closes thousands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Journal:
     """The journal of one spec."""
@@ -144,7 +148,8 @@ def deed_lines(entry: dict[str, Any], spec: str) -> Iterator[str]:
             yield from (f"    {line}" for line in str(entry[key]).splitlines()[:6])
     yield from (f"    {line}" for line in entry.get("changes", ()))
     for package, ids in sorted(entry.get("fixes", {}).items()):
-        yield f"    {package} fixes {', '.join(ids)}"
+        more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+        yield f"    {package} fixes {', '.join(ids[:SHOWN])}{more}"
     if entry.get("seconds"):
         stages = (f"{name} {seconds:.1f} s" for name, seconds in entry["seconds"].items())
         yield f"    {', '.join(stages)}"

@@ -7,15 +7,19 @@ both are noted at the provider, too, for runs on other machines.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from images.history import stamp
 from images.home import Home, write_whole
 from images.providers.base import Provider
 from images.store import Generation, generations
+
+NOTED: Final = 10
+"""Bad images whose notes stay at the provider: older ones come from archives that have moved on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,11 @@ def mark_bad(home: Home, provider: Provider | None, spec: str, image: str, why: 
     """Remember that an image did not prove itself."""
     write_whole(_bad(home, spec, image), json.dumps({"why": why, "time": stamp()}) + "\n")
     if provider:
-        provider.make_note(_note(spec, image), {"image": image})
+        since = {"image": image, "since": str(int(time.time()))}
+        provider.make_note(_note(spec, image), since)
+        known = provider.notes(_note(spec, ""))
+        for old in sorted(known, key=lambda note: note.labels.get("since", ""))[:-NOTED]:
+            provider.delete_note(old.name)
 
 
 def bad(home: Home, provider: Provider | None, spec: str, image: str) -> Bad | None:

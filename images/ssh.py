@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from images.run import Result, TimedOutError, run, show
+from specs.errors import UsageError
 
 ALIAS: Final = "machine"
 """The name by which a machine's SSH configuration knows it."""
@@ -40,6 +41,24 @@ def make_key(folder: Path) -> Key:
     """A new ed25519 pair in a folder that exists."""
     private = folder / "key"
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bakehouse", "-f", str(private)])
+    return stored_key(folder)
+
+
+def keep_key(folder: Path, text: str) -> Key:
+    """Put a private key that exists already into a folder, as `make_key` would.
+
+    Raises UsageError when it is none, or wants a passphrase.
+    """
+    private = folder / "key"
+    private.touch(mode=0o600)
+    private.write_text(f"{text.strip()}\n", encoding="utf-8")
+    done = run(["ssh-keygen", "-y", "-P", "", "-f", str(private)], check=False)
+    if done.code != 0:
+        raise UsageError(
+            "the operator's key is no private key without a passphrase",
+            "give the text of the file `key` in `<home>/operator` of the machine that deploys",
+        )
+    private.with_suffix(".pub").write_text(done.stdout, encoding="utf-8")
     return stored_key(folder)
 
 

@@ -74,16 +74,27 @@ def raw_path(home: Home, image_id: str) -> Path:
 
 def find(home: Home, image_id: str) -> Image | None:
     """The image of this id, or None when there is none or its disk is not as it was published."""
-    if Path(image_id).name != image_id:
+    image = recorded(home, image_id)
+    try:
+        return image if image and seen(raw_path(home, image_id)) == image.seen else None
+    except FileNotFoundError:
+        return None
+
+
+def recorded(home: Home, image_id: str) -> Image | None:
+    """The image of this id by its record alone: its disk may be at a provider, or nowhere."""
+    if not image_id or Path(image_id).name != image_id:
         return None
     try:
-        data = json.loads((home.images / image_id / RECORD).read_text(encoding="utf-8"))
-        data["layers"] = tuple(data["layers"])
-        data["seen"] = tuple(data["seen"])
-        image = Image(**data)
-        return image if seen(raw_path(home, image_id)) == image.seen else None
+        return parse((home.images / image_id / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
+
+
+def parse(text: str) -> Image:
+    """A record. Raises ValueError, TypeError or KeyError for what is none."""
+    data = json.loads(text)
+    return Image(**{**data, "layers": tuple(data["layers"]), "seen": tuple(data["seen"])})
 
 
 def publish(home: Home, staged: Path, image: Image) -> None:
@@ -136,13 +147,19 @@ def add_generation(home: Home, name: str, image_id: str, after: int = 0) -> Gene
         return last
     number = max(last.number if last else 0, after) + 1
     new = Generation(name, number, image_id, now())
-    folder = home.generations / name
-    write_whole(folder / f"{new.number}.json", json.dumps(asdict(new)) + "\n")
+    keep_generation(home, new)
     return new
 
 
-def look_up(home: Home, word: str) -> Image:
-    """The image that a person means by `word`: an image id, or `<spec>@<generation>`.
+def keep_generation(home: Home, new: Generation) -> None:
+    """Write a generation down."""
+    file = home.generations / new.name / f"{new.number}.json"
+    write_whole(file, json.dumps(asdict(new)) + "\n")
+
+
+def look_up(home: Home, word: str, *, disk: bool = True) -> Image:
+    """The image that a person means by `word`: an image id, or `<spec>@<generation>`; with its
+    disk, unless `disk` says that its record will do.
 
     Raises UsageError, naming what there is, when there is no such image.
     """
@@ -151,7 +168,7 @@ def look_up(home: Home, word: str) -> Image:
     if number:
         ids = [g.image for g in generations(home, name) if name and str(g.number) == number]
         image_id = ids[0] if ids else ""
-    found = find(home, image_id) if image_id else None
+    found = (find if disk else recorded)(home, image_id) if image_id else None
     if found is None:
         known = [f"{g.name}@{g.number} ({g.image})" for g in generations(home)]
         raise UsageError(

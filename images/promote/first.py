@@ -12,7 +12,7 @@ from typing import Final
 from images.history import Journal
 from images.hosts.certificates import renew_all
 from images.progress import Progress
-from images.promote import outside, pair
+from images.promote import outside, pair, records
 from images.promote.goal import Goal
 from images.promote.job import Job, Site
 from images.promote.lease import Lease, LostLeaseError
@@ -97,6 +97,7 @@ def prepare(wanted: Job, contact: Contact, secrets: Mapping[str, str], progress:
         pair.wait_for(contact)
     with progress.stage("secrets"):
         deliver(contact.door, secrets)
+        records.leave(wanted.site.home, contact, wanted.image.id)
         renew_all(wanted.site, contact)
     if wanted.plan.image.borg is not None:
         with progress.stage("backups of earlier servers"):

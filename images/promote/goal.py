@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from images import store
 from images.promote.job import Job, Site, Verb, job
 from images.promote.lease import Claim
+from images.providers.base import GENERATION
 from specs.errors import BakehouseError
 
 VERBS: Final[dict[str, Verb]] = {
@@ -37,6 +39,15 @@ class Goal:
         }
 
 
+def never_begun(site: Site, claim: Claim) -> bool:
+    """Whether no server was made for it, by a machine that is gone with the image: nothing was
+    changed then, and nothing can be gone on with."""
+    number = claim.goal.get("generation", "")
+    known = any(str(one.number) == number for one in store.generations(site.home, site.name))
+    servers = site.provider.servers(site.name)
+    return not known and all(one.labels.get(GENERATION) != number for one in servers)
+
+
 def read_goal(site: Site, claim: Claim) -> Goal:
     """The goal of an earlier run. Raises BakehouseError when this version does not know it."""
     found = claim.goal
@@ -46,6 +57,7 @@ def read_goal(site: Site, claim: Claim) -> Goal:
             VERBS[found["verb"]],
             generation=int(found["generation"]),
             strategy=found["strategy"],
+            disk=False,
         )
         return Goal(wanted, found["from"], found["fresh"] == "yes")
     except (KeyError, ValueError) as error:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from images.hosts.certificates import renew_all
-from images.promote import pair, preflight
+from images.promote import pair, preflight, records
 from images.promote.job import GIVEN_UP, labels
 from images.promote.observe import REUSABLE, SPARE, World
 from images.promote.reach import Contact, UnreachableError
@@ -54,6 +54,7 @@ def make(run: Run) -> None:
     pair.wait_for(run.green)
     run.progress.say("secrets")
     deliver(run.green.door, run.secrets)
+    records.leave(run.site.home, run.green, run.job.image.id)
     run.progress.say("keys")
     renew_all(run.site, run.green, run.blue)
     part_spares(run)

@@ -144,8 +144,17 @@ def labels(spec: str, generation: int, image: str, role: str, epoch: int) -> dic
     }
 
 
-def job(site: Site, verb: Verb, image: str = "", generation: int = 0, strategy: str = "") -> Job:
-    """The job for an image (id or `<spec>@<generation>`), a generation, or the newest good one.
+def job(
+    site: Site,
+    verb: Verb,
+    image: str = "",
+    generation: int = 0,
+    strategy: str = "",
+    *,
+    disk: bool = True,
+) -> Job:
+    """The job for an image (id or `<spec>@<generation>`), a generation, or the newest good one;
+    without `disk` for one whose server may stand already, so that its record will do.
 
     Raises UsageError when there is none, BakehouseError when its report is no pass.
     """
@@ -154,7 +163,8 @@ def job(site: Site, verb: Verb, image: str = "", generation: int = 0, strategy: 
         image = f"{site.name}@{generation}"
     if not image:
         image, _ = newest_good(site)
-    found = store.look_up(site.home, image)
+    here = disk and site.provider.name == "local"  # a cloud has its images, and says if not
+    found = store.look_up(site.home, image, disk=here)
     if found.name != site.name:
         raise UsageError(f"{found.id} is an image of {found.name}, not of {site.name}")
     named = image.rpartition("@")[2]

@@ -13,9 +13,9 @@ from typing import Final
 from images.history import Journal
 from images.marks import mark_bad
 from images.progress import Progress
-from images.promote import blue_lost, first, green, watching
+from images.promote import blue_lost, first, green, records, watching
 from images.promote.ending import UnhealthyError
-from images.promote.goal import Goal, read_goal
+from images.promote.goal import Goal, never_begun, read_goal
 from images.promote.job import Job, Site, job
 from images.promote.lease import Lease, LostLeaseError
 from images.promote.observe import World, look
@@ -44,6 +44,7 @@ def promote(wanted: Job, progress: Progress, until: int = LAST) -> Outcome:
             f"stop after one of {', '.join(map(str, STOPS))}",
         )
     refuse_unfinished(wanted.site)
+    records.bring(wanted.site)  # whatever serves may have to come back
     world = look(wanted.site)
     blue = world.active()
     if blue.image == wanted.image.id:
@@ -59,6 +60,12 @@ def resume(site: Site, progress: Progress) -> Outcome | None:
     """Go on with what an earlier run began; None when all had ended. Raises as `promote`."""
     claim = unfinished(site, progress)
     if claim is None:
+        return None
+    records.bring(site)
+    if never_begun(site, claim):
+        with leased(site, claim.goal) as (lease, log):
+            log.write(lease.epoch, "ended", said=f"called off before it began: {claim.what}")
+            lease.release()
         return None
     goal = read_goal(site, claim)
     secrets = goal.job.secrets()
@@ -174,7 +181,8 @@ def back(run: Run, error: UnhealthyError) -> Outcome:
     run.note(f"{why}; going back")
     mark_bad(run.site.home, run.site.provider, run.site.name, run.job.image.id, why)
     generation = int(run.blue.server.labels[GENERATION])
-    wanted = job(run.site, "rollback", generation=generation, strategy=run.job.strategy)
+    strategy = run.job.strategy
+    wanted = job(run.site, "rollback", generation=generation, strategy=strategy, disk=False)
     goal = Goal(wanted, run.there().name, fresh=False)
     run.lease.release()
     with leased(run.site, goal.labels()) as (lease, log):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from images.progress import Progress
+from images.promote import records
 from images.promote.job import STANDBY, Job, Site, job
 from images.promote.observe import REUSABLE, World, look
 from images.promote.promote import promote
@@ -17,6 +18,7 @@ def rollback(site: Site, progress: Progress, to: int = 0) -> Outcome:
     `promote`.
     """
     refuse_unfinished(site)
+    records.bring(site)
     return promote(target(look(site), to), progress)
 
 
@@ -35,4 +37,4 @@ def target(world: World, to: int) -> Job:
             "`invoke rollback --to GENERATION` (`invoke generations` lists them)",
         )
     last = max(spare, key=lambda seen: (seen.epoch, seen.name))
-    return job(world.site, "rollback", generation=last.generation)
+    return job(world.site, "rollback", generation=last.generation, disk=False)

@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from images import ssh
 from images.home import Home, sync_folder
 
+GIVEN: Final = "BAKEHOUSE_OPERATOR_KEY"
+"""The variable by which a machine that keeps nothing gets the private key: the text of its file, or
+that in base64, which is one line."""
+
 
 def operator_key(home: Home) -> ssh.Key:
-    """The key pair in `<home>/operator/`, made when there is none; of two makers one wins.
+    """The key pair in `<home>/operator/`, taken from `GIVEN` or made when there is none; of two
+    makers one wins.
 
     Its public half belongs into a server's `boot.yaml`; the private one never leaves the folder.
+    Raises UsageError when what is given is no private key.
     """
     if not home.operator.exists():
         home.root.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".operator-", dir=home.root))
-        ssh.make_key(draft)
+        try:
+            given = os.environ.get(GIVEN, "").strip()
+            if given:
+                ssh.keep_key(draft, _text(given))
+            else:
+                ssh.make_key(draft)
+        except BaseException:
+            shutil.rmtree(draft)
+            raise
         try:
             draft.rename(home.operator)
             sync_folder(home.root)
         except OSError:  # another one was faster: its folder is there, and not empty
             shutil.rmtree(draft)
     return ssh.stored_key(home.operator)
+
+
+def _text(given: str) -> str:
+    if given.startswith("-----BEGIN"):
+        return given
+    try:
+        return base64.b64decode(given, validate=True).decode()
+    except ValueError:  # what it is then, ssh-keygen tells
+        return given

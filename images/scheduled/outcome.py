@@ -26,6 +26,9 @@ WRONG: Final = 2
 SHOWN: Final = 8
 """Changed packages that a message names."""
 
+CLOSED: Final = 12
+"""Advisories that a message names: a new kernel closes thousands."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -133,6 +136,8 @@ class Outcome:
         found += self.changes[:SHOWN]
         if len(self.changes) > SHOWN:
             found.append(f"and {len(self.changes) - SHOWN} more changes")
-        if self.cves():
-            found.append(f"closes {', '.join(self.cves())}")
+        closed = self.cves()
+        if closed:
+            more = f" and {len(closed) - CLOSED} more" if len(closed) > CLOSED else ""
+            found.append(f"closes {', '.join(closed[:CLOSED])}{more}")
         return found

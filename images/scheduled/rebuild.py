@@ -45,12 +45,14 @@ REFUSALS: Final = (PreflightError, HeldLeaseError, UnfinishedError)
 class Ways:
     """How the long pieces of a run are done. All raise BakehouseError.
 
-    `refresh` asks the archives, and writes nothing; `image_id` names the image that a lock makes;
+    `recall` learns what this machine does not know of what serves; `refresh` asks the archives, and
+    writes nothing; `image_id` names the image that a lock makes;
     `build` bakes, proves and publishes what the lock beside the spec makes, as a generation larger
     than the given one; `swap` promotes an image; `resume` ends a swap that was cut short, None when
     there is none; `tidy` frees what nothing needs, and returns how many bytes.
     """
 
+    recall: Callable[[], None]
     refresh: Callable[[], Renewed]
     image_id: Callable[[Lock], str]
     build: Callable[[int], Built]
@@ -113,6 +115,7 @@ def _run(run: Run, lease: Lease) -> Outcome:
         resumed = ways.resume()
         if resumed and resumed.rolled_back:
             return _swapped(Outcome(site.name, "failed"), resumed)
+    ways.recall()
     with run.progress.stage("refresh"):
         renewed = ways.refresh()
     ended = Outcome(site.name, "failed", image=ways.image_id(renewed.new), serves=_serves(site))

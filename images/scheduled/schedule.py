@@ -17,6 +17,7 @@ from typing import Final, Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from images.home import write_whole
+from images.providers.keys import GIVEN
 from images.run import run
 from specs.errors import BakehouseError, UsageError
 from specs.lock import lock_path
@@ -113,8 +114,9 @@ def _of_spec(spec: Spec) -> dict[str, object]:
         "cron": when.cron(later=minute),
         "minute": minute,
         "tokens": tokens,
-        "preserved": ",".join(("BAKEHOUSE_HOME", "BAKEHOUSE_AGE_IDENTITY", *tokens)),
-        "variables": ", ".join((*tokens, "BAKEHOUSE_AGE_KEY")),
+        "preserved": ",".join(("BAKEHOUSE_HOME", "BAKEHOUSE_AGE_IDENTITY", GIVEN, *tokens)),
+        "variables": ", ".join((*tokens, "BAKEHOUSE_AGE_KEY", GIVEN)),
+        "key": GIVEN,
         "runner": "self-hosted" if spec.deploy.provider == "local" else "ubuntu-latest",
         "environment": f"/etc/bakehouse/rebuild-{spec.name}.env",
     }

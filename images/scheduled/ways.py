@@ -1,4 +1,5 @@
-"""How a run on this machine does its long pieces: bakes apart, swaps and the rest in the open."""
+"""How a run does its long pieces: bakes here, apart, or at the vendor; swaps and the rest in the
+open."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from images.build import build
 from images.built import Built
 from images.keeping import KEEP
 from images.locking import Renewed, lock_again
+from images.packer import cloud
 from images.progress import Progress
-from images.promote import calling
+from images.promote import calling, records
 from images.promote.job import Site, known_dead
 from images.promote.lease import newest
 from images.promote.runs import Outcome, refuse_unfinished
@@ -30,10 +32,18 @@ def ways(site: Site, progress: Progress, only: str = "", keep: int = KEEP) -> Wa
     def refresh() -> Renewed:
         return apart(lambda: lock_again(spec, file, home, Progress(), only, write=False))
 
+    vendor = site.provider.name
+    here = vendor == "local"
+
     def image_id(lock: Lock) -> str:
-        return prepare(spec, file, lock).id
+        if here:
+            return prepare(spec, file, lock).id
+        return cloud.image_id(spec, file, home, lock, vendor)
 
     def bake(after: int) -> Built:
+        if not here:
+            return cloud.build(spec, file, home, progress, vendor, after=after)
+
         def work() -> tuple[Built, dict[str, float]]:
             inside = Progress()
             return build(spec, file, home, inside, after=after), inside.seconds
@@ -47,6 +57,7 @@ def ways(site: Site, progress: Progress, only: str = "", keep: int = KEEP) -> Wa
         return sum(garbage.size for garbage in found)
 
     return Ways(
+        recall=lambda: records.bring(site),
         refresh=refresh,
         image_id=image_id,
         build=bake,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from pathlib import Path
 
 import pytest
 
 from images import ssh
+from images.home import Home
+from images.providers.keys import GIVEN, operator_key
 from images.run import CommandError
+from specs.errors import UsageError
 
 
 def door(folder: Path, port: int, prefix: tuple[str, ...] = ()) -> ssh.Door:
@@ -38,3 +42,22 @@ def test_no_ssh_is_an_error(tmp_path: Path) -> None:
     nothing = door(tmp_path, 1, (str(tmp_path / "missing"),))
     with pytest.raises(CommandError, match="is not installed"):
         ssh.attempt(nothing, "true", timeout=30)
+
+
+def test_a_machine_that_keeps_nothing_is_given_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its file's text, or in one line."""
+    theirs = operator_key(Home(tmp_path / "theirs"))
+    text = theirs.private.read_text()
+    for name, given in (("text", text), ("line", base64.b64encode(text.encode()).decode())):
+        monkeypatch.setenv(GIVEN, given)
+        ours = operator_key(Home(tmp_path / name))
+        assert ours.public.split()[:2] == theirs.public.split()[:2]
+        assert ours.private.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv(GIVEN, "no key at all")
+    with pytest.raises(UsageError, match="no private key"):
+        operator_key(Home(tmp_path / "none"))
+    assert not Home(tmp_path / "none").operator.exists()
+    monkeypatch.setenv(GIVEN, "")
+    assert operator_key(Home(tmp_path / "new")).public != theirs.public

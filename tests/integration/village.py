@@ -203,6 +203,7 @@ class Village:
         where = site or self.site()
         build = bake or self.bake
         ways = Ways(
+            recall=lambda: None,
             refresh=lambda: self.refresh(where, only),
             image_id=image_id,
             build=lambda after: build(where, after),

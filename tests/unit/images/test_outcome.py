@@ -23,6 +23,9 @@ def test_the_first_line_says_what_a_person_needs() -> None:
 def test_a_long_list_of_changes_stays_short() -> None:
     ended = Outcome("web", "promoted", changes=tuple(f"~ base: p{n} 1 → 2" for n in range(20)))
     assert ended.lines()[-1] == "and 12 more changes"
+    ended.fixes = {"linux-image": [f"CVE-2026-{n}" for n in range(1000, 3000)]}
+    assert len(ended.lines()[-1]) < 250
+    assert ended.lines()[-1].endswith("CVE-2026-1011 and 1988 more")
 
 
 @pytest.mark.parametrize(
@@ -32,6 +35,7 @@ def test_a_long_list_of_changes_stays_short() -> None:
 def test_exit_codes(end: str, code: int) -> None:
     assert Outcome("web", end).exit_code == code  # type: ignore[arg-type]
     assert Outcome("web", "rolled-back").exit_code == 4
+    assert Outcome("web", "failed", wrong=True).exit_code == 2
 
 
 def test_an_alarm_is_told_even_of_a_run_that_nobody_wants_told() -> None:

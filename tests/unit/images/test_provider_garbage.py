@@ -88,6 +88,12 @@ def test_a_bad_one_is_not_one_of_the_last(site: Site, tmp_path: Path) -> None:
     assert left(site) == [4, 5]
 
 
+def test_notes_of_bad_ones_do_not_pile_up(site: Site) -> None:
+    for number in range(1, 2 * marks.NOTED):
+        marks.mark_bad(site.home, site.provider, "web", image(number), "/ answers 502")
+    assert len(site.provider.notes("web.bad-")) == marks.NOTED
+
+
 def test_servers_left_behind_go_and_those_with_data_stay(site: Site) -> None:
     server(site, 2, GIVEN_UP, on=False)
     server(site, 3, "", on=False)

@@ -17,6 +17,7 @@ from images.promote import moving
 from images.promote.goal import Goal
 from images.promote.job import Job, Site, known_dead, newest_good, owner
 from images.promote.lease import HeldLeaseError, newest, take
+from images.promote.promote import resume
 from images.promote.reach import Contact
 from images.promote.runs import Run, UnfinishedError, leased, refuse_unfinished, unfinished
 from images.providers.base import SPEC, Order
@@ -30,6 +31,7 @@ from tests.memory import MemoryProvider
 SPEC_FILE = Path(__file__).parents[4] / "specs/hobby.yaml"
 HOBBY = read(SPEC_FILE)
 GOAL = {"verb": "promote", "generation": "2"}
+WHOLE = {**GOAL, "strategy": "replica", "from": "hobby-g1", "fresh": "yes"}
 
 
 @pytest.fixture
@@ -194,3 +196,23 @@ def test_generations_are_told_with_their_marks(site: Site) -> None:
     assert (bad.as_data()["pinned"], bad.as_data()["bad"]) == (False, "it did not answer")
     assert kept.line().endswith("  pinned")
     assert bad.line().endswith("  bad: it did not answer")
+
+
+def test_what_a_lost_machine_never_began_is_called_off(site: Site) -> None:
+    """It baked the image, took the lease, and was gone before it made a server."""
+    take(site.provider, site.name, "lost", WHOLE, clock=lambda: 0.0)
+    assert resume(site, Progress()) is None
+    claim = newest(site.provider, site.name)
+    assert claim is not None
+    assert not claim.held
+    assert resume(site, Progress()) is None
+
+
+def test_what_it_began_needs_its_server_s_word(site: Site) -> None:
+    take(site.provider, site.name, "lost", WHOLE, clock=lambda: 0.0)
+    marks = {SPEC: "hobby", "generation": "2", "image": "hobby-000000000002"}
+    made = site.provider.create_server(Order("hobby-g2-e1", "hobby-000000000002", "", marks))
+    site.provider.power_off(made.id)
+    with pytest.raises(BakehouseError, match="no image 'hobby@2'"):
+        resume(site, Progress())
+    assert newest(site.provider, site.name).held  # type: ignore[union-attr]
