@@ -77,7 +77,6 @@ def build_image(
     """Bake the image of a spec, prove it by booting it, store it as a generation."""
     from images.built import find_built
     from images.home import find_home
-    from images.progress import Progress
     from specs.errors import UsageError
     from specs.read import read
 
@@ -91,6 +90,7 @@ def build_image(
         found = find_built(model, path, home)
         if found is None or check:
             from images.build import build, check_built
+            from images.progress import Progress
 
             _alone("baking an image")
             found = found or build(model, path, home, Progress())
