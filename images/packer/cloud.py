@@ -27,9 +27,7 @@ from images.packer.temporary import temporary
 from images.progress import Progress
 from images.promote.calling import site
 from images.providers.base import GENERATION, Provider, Stored
-from images.providers.tokens import token
 from images.recipe import Recipe, prepare
-from images.secrets.gather import lookup
 from specs.errors import BakehouseError
 from specs.lock import Lock
 from specs.model import Deploy, Spec
@@ -50,6 +48,9 @@ class Vendor(Provider, Protocol):
     def label_image(self, handle: str, labels: Mapping[str, str]) -> None:
         """Replace the labels of an image."""
 
+    def packer_environment(self) -> dict[str, str]:
+        """What Packer's builder reads to reach the same account: the token, the API's address."""
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -60,7 +61,6 @@ class Side:
 
     builder: str
     variable: str
-    secret: str
     image: str
     place: str
     places: tuple[str, ...]
@@ -72,7 +72,6 @@ SIDES: Final = {
     "hetzner": Side(
         "hcloud.image",
         "HCLOUD_TOKEN",
-        "hcloud-token",
         "hcloud_image",
         "hcloud_location",
         ("fsn1", "nbg1", "hel1"),
@@ -82,7 +81,6 @@ SIDES: Final = {
     "digitalocean": Side(
         "digitalocean.image",
         "DIGITALOCEAN_TOKEN",
-        "digitalocean-token",
         "digitalocean_image",
         "digitalocean_region",
         ("fra1", "ams3"),
@@ -142,9 +140,9 @@ def build(
                 "verify": server.verify,
                 "manifest": str(at / "manifest.json"),
             }
-            access = access_of(side, spec, spec_file)
+            env = vendor.packer_environment()
             with progress.stage("packer"):
-                anywhere(side, spec.deploy, at, chosen=chosen, access=access, progress=progress)
+                anywhere(side, spec.deploy, at, chosen=chosen, env=env, progress=progress)
             handle = made(at / "manifest.json")
             vendor.label_image(handle, wanted)
             snapshot = Stored(recipe.id, handle, 0, 0, wanted)
@@ -155,15 +153,6 @@ def build(
         built = Built(image, generation, path, False, time.monotonic() - started)
     kept.told(home, built, progress)
     return built
-
-
-def access_of(side: Side, spec: Spec, spec_file: Path) -> tuple[str, str]:
-    """The variable of Packer's environment that has the token, and the token."""
-
-    def secret(name: str) -> str:
-        return lookup(spec, spec_file, name, "the provider")
-
-    return side.variable, token(side.variable, side.secret, secret)
 
 
 def find(vendor: Vendor, recipe: Recipe) -> Stored | None:
@@ -197,7 +186,7 @@ def anywhere(
     at: Path,
     *,
     chosen: Mapping[str, str],
-    access: tuple[str, str],
+    env: Mapping[str, str],
     progress: Progress,
     template: str = folder.TEMPLATE,
     builder: str = "",
@@ -214,7 +203,8 @@ def anywhere(
                 builder or side.builder,
                 {**chosen, **variables},
                 template=template,
-                token=access,
+                env=env,
+                secrets=[env[side.variable]],
                 say=progress.say,
             )
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -93,14 +94,16 @@ def build(
     variables: Mapping[str, str],
     *,
     template: str = folder.TEMPLATE,
-    token: tuple[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    secrets: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> None:
     """Run `packer build` for one builder on the folder `at`; `say` gets each line as it comes.
 
-    `variables` are added to the folder's own. `token` is a variable of Packer's environment and
-    its value, which is masked wherever lines are shown. Raises NoCapacityError where another place
-    may help, BakehouseError for any other failure.
+    `variables` are added to the folder's own file (first-boot data has a host key in it, so they
+    are no words of a command), `env` to Packer's environment; `secrets` are masked wherever lines
+    are shown. Raises NoCapacityError where another place may help, BakehouseError for any other
+    failure.
     """
     program = shutil.which("packer")
     if program is None:
@@ -108,22 +111,23 @@ def build(
             "packer is not installed", "apt-get install --no-install-recommends packer"
         )
     lines: list[str] = []
-    secrets = [token[1]] if token else []
-    env = {"CHECKPOINT_DISABLE": "1", "PACKER_CACHE_DIR": str(at / "cache")}
-    env |= dict([token]) if token else {}
+    file = at / folder.VARIABLES
+    known = json.loads(file.read_text(encoding="utf-8"))
+    file.chmod(0o600)
+    file.write_text(json.dumps({**known, **variables}), encoding="utf-8")
+    own = {"CHECKPOINT_DISABLE": "1", "PACKER_CACHE_DIR": str(at / "cache"), **(env or {})}
 
     def take(line: str) -> None:
         shown = masked(line, secrets)
         lines.append(shown)
         say(shown)
 
-    with _environment(env), _listening(take) as end:
+    with _environment(own), _listening(take) as end:
         code, _, _ = PackerExecutable(program, config={"stdout": end, "stderr": end}).build(
             str(at / template),
             only=builder,
             color="false",
-            var_file=str(at / folder.VARIABLES),
-            var=dict(variables),
+            var_file=str(file),
         )
     if code != 0:
         raise failure(builder, code, lines)
