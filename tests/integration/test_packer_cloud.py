@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +12,12 @@ import pytest
 from images.home import Home, find_home
 from images.packer import cloud
 from images.packer.cloud import PROVEN
-from images.packer.folder import SERVER_PREFIX
 from images.progress import Progress
-from images.store import generations
 from specs.read import read
+from tests.emulators.digitalocean import DigitalOcean
 from tests.emulators.hetzner import Hetzner, hetzner
+from tests.emulators.machines import Machines
+from tests.emulators.served import Api
 from tests.integration.vendor import vendor_tree
 
 pytestmark = [
@@ -66,24 +67,62 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hetzner
         yield api
 
 
+@pytest.fixture
+def account(
+    tmp_path: Path, vendor: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DigitalOcean]:
+    """An empty account at DigitalOcean."""
+    machines = Machines(Home(tmp_path / "digitalocean"))
+    try:
+        machines.add_image("debian", vendor)
+        api = DigitalOcean(machines, bases={"debian-13-x64": "debian"}, delay=0.3)
+        with api.serving(machines.namespace):
+            monkeypatch.setenv("DIGITALOCEAN_API_URL", api.url)
+            monkeypatch.setenv("DIGITALOCEAN_TOKEN", "token")
+            yield api
+    finally:
+        machines.close()
+
+
 def test_hetzner(project: Hetzner, vendor: Path, home: Home, tmp_path: Path) -> None:
-    """A full first location, a server that a dead run left, then a snapshot that passes."""
+    """A full first location, then a snapshot that passes; nothing else is left."""
     base = project.add_image(vendor, kind="system", name="debian-13")
     project.servers.nowhere.add(("cx23", "nbg1"))
     file = spec_file(tmp_path, "hetzner", "nbg1, fsn1", "cx23")
-    spec = read(file)
+    spec, progress = read(file), Progress()
     with project.machines.inside():
-        built = cloud.build(spec, file, home, Progress(), "hetzner")
+        built = cloud.build(spec, file, home, progress, "hetzner")
         again = cloud.build(spec, file, home, Progress(), "hetzner")
     assert (built.cached, again.cached) == (False, True)
     assert again.image.id == built.image.id
-    assert [g.image for g in generations(home, "box")] == [built.image.id]
     found = [t.shown for t in project.images.things.values() if t.shown["type"] == "snapshot"]
-    assert [image["labels"]["image"] for image in found] == [built.image.id]
     labels = found[0]["labels"]
-    assert (labels["spec"], labels["base"], labels["way"]) == ("box", str(base), "provision")
-    assert (labels["generation"], PROVEN in labels) == ("1", True)
-    assert not project.servers.kind.things
-    assert not project.keys.things
-    assert os.environ["HCLOUD_TOKEN"] not in (home.root / "history/box.jsonl").read_text()
-    assert SERVER_PREFIX in "".join(str(entry) for entry in project.log)
+    assert (labels["image"], labels["spec"]) == (built.image.id, "box")
+    assert (labels["base"], labels["way"]) == (str(base), "provision")
+    assert (labels["generation"], PROVEN in labels) == (str(built.generation.number), True)
+    left = {kind: number for kind, number in project.left().items() if number}
+    assert left == {"images": 1}
+    told(project, progress)
+
+
+def test_digitalocean(account: DigitalOcean, home: Home, tmp_path: Path) -> None:
+    """A size that is sold out in the first region, then a snapshot that passes."""
+    account.full.add(("fra1", "s-1vcpu-1gb"))
+    file = spec_file(tmp_path, "digitalocean", "fra1, ams3", "s-1vcpu-1gb")
+    spec, progress = read(file), Progress()
+    with account.machines.inside():  # type: ignore[attr-defined]
+        built = cloud.build(spec, file, home, progress, "digitalocean")
+        again = cloud.build(spec, file, home, Progress(), "digitalocean")
+    assert (built.cached, again.cached) == (False, True)
+    left = account.left()
+    assert left["images"] == [built.image.id]
+    assert not left["droplets"] and not left["keys"]
+    told(account, progress)
+
+
+def told(api: Api, progress: Progress) -> None:
+    """The figures, and that none of our own requests is against the vendor's document."""
+    agents = Counter(exchange.agent.partition("/")[0] for exchange in api.log)
+    print(dict(progress.seconds), dict(agents), len(api.log))
+    ours = [one for one in api.log if "packer" not in one.agent.lower() and one.wrong_request]
+    assert not [one for one in ours if "godo" not in one.agent]

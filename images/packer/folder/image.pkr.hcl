@@ -118,11 +118,6 @@ variable "digitalocean_size" {
   default = "s-1vcpu-1gb"
 }
 
-variable "digitalocean_tags" {
-  type    = list(string)
-  default = ["bakehouse-bake"]
-}
-
 variable "qemu_base" {
   type        = string
   default     = "base.qcow2"
@@ -184,7 +179,6 @@ source "digitalocean" "image" {
   region                   = var.digitalocean_region
   size                     = var.digitalocean_size
   droplet_name             = var.server
-  tags                     = var.digitalocean_tags
   ipv6                     = true
   snapshot_name            = var.image
   user_data                = var.user_data
