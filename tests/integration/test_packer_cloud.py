@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from images import archive
 from images.home import Home, find_home
+from images.locking import lock_of
 from images.packer import cloud
 from images.packer.cloud import PROVEN
 from images.progress import Progress
@@ -22,6 +24,7 @@ from tests.integration.vendor import vendor_tree
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.full,
     pytest.mark.skipif(shutil.which("packer") is None, reason="packer is not installed"),
 ]
 
@@ -51,10 +54,15 @@ def vendor(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     yield vendor_tree(home, tmp_path_factory.mktemp("vendor") / "debian")
 
 
-def spec_file(folder: Path, provider: str, locations: str, types: str) -> Path:
+def box(folder: Path, home: Home, provider: str, locations: str, types: str) -> Path:
+    """A spec file with its lock, and its packages in the cache: there is no way out to the
+    archives from where the emulated servers are."""
     file = folder / "box.yaml"
     text = BOX.replace("PROVIDER", provider).replace("LOCATIONS", locations)
     file.write_text(text.replace("TYPES", types), encoding="utf-8")
+    spec = read(file)
+    lock = lock_of(spec, file, home, Progress())
+    archive.fetch(spec.system, lock, home, lambda _: None)
     return file
 
 
@@ -88,7 +96,7 @@ def test_hetzner(project: Hetzner, vendor: Path, home: Home, tmp_path: Path) -> 
     """A full first location, then a snapshot that passes; nothing else is left."""
     base = project.add_image(vendor, kind="system", name="debian-13")
     project.servers.nowhere.add(("cx23", "nbg1"))
-    file = spec_file(tmp_path, "hetzner", "nbg1, fsn1", "cx23")
+    file = box(tmp_path, home, "hetzner", "nbg1, fsn1", "cx23")
     spec, progress = read(file), Progress()
     with project.machines.inside():
         built = cloud.build(spec, file, home, progress, "hetzner")
@@ -108,7 +116,7 @@ def test_hetzner(project: Hetzner, vendor: Path, home: Home, tmp_path: Path) -> 
 def test_digitalocean(account: DigitalOcean, home: Home, tmp_path: Path) -> None:
     """A size that is sold out in the first region, then a snapshot that passes."""
     account.full.add(("fra1", "s-1vcpu-1gb"))
-    file = spec_file(tmp_path, "digitalocean", "fra1, ams3", "s-1vcpu-1gb")
+    file = box(tmp_path, home, "digitalocean", "fra1, ams3", "s-1vcpu-1gb")
     spec, progress = read(file), Progress()
     with account.machines.inside():  # type: ignore[attr-defined]
         built = cloud.build(spec, file, home, progress, "digitalocean")
