@@ -164,5 +164,4 @@ class Hetzner:
         return list(argv)
 
     def _place(self) -> str:
-        named = self.spec.deploy.locations if self.spec else ()
-        return next(iter(named), hetzner_servers.LOCATIONS[0])
+        return hetzner_servers.offer(self.spec)[0][0]

@@ -66,10 +66,6 @@ class FailedActionError(BakehouseError):
         self.code = code
 
 
-class LostError(Exception):
-    """Whether the request had an effect is not known."""
-
-
 class _Once(Client):
     """The client without its own retries, which know nothing of our waiting."""
 
@@ -119,7 +115,7 @@ class Api:
                 if error.code not in PASSING:
                     raise
                 last = error.message
-            except (requests.RequestException, LostError) as error:
+            except requests.RequestException as error:
                 last = f"no answer ({type(error).__name__})"
         raise BakehouseError(
             f"{what}: Hetzner did not do it within {self.waiting.patience:g} s: {last}",

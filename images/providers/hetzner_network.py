@@ -15,7 +15,7 @@ from images.providers import hetzner_servers
 from images.providers.base import SPEC, FloatingIp
 from images.providers.hetzner_api import Api
 from images.providers.local_state import word
-from specs.errors import BakehouseError
+from specs.errors import BakehouseError, UsageError
 from specs.model import Spec
 from specs.plan import resolve
 
@@ -27,14 +27,18 @@ V6: Final = "-v6"
 """What follows the name of a floating IP for the one of the other family."""
 
 
-def network(api: Api, spec: str) -> Any:
-    """The private network of a spec's servers, made when there is none."""
+def network(api: Api, spec: str, place: str) -> Any:
+    """The private network of a spec's servers, made when there is none, in the network zone of a
+    location: servers of another zone cannot join it."""
 
     def attempt() -> Any:
         found = api.client.networks.get_by_name(spec)
         if found is not None:
             return found
-        zone = "eu-central"
+        located = api.client.locations.get_by_name(place)
+        if located is None:
+            raise UsageError(f"Hetzner has no location {place}", "see `deploy.locations`")
+        zone = located.network_zone
         part = NetworkSubnet(ip_range=RANGE, type=NetworkSubnet.TYPE_CLOUD, network_zone=zone)
         return api.client.networks.create(
             name=spec, ip_range=RANGE, subnets=[part], labels={SPEC: spec}

@@ -18,10 +18,6 @@ from images.providers.local_state import checked, word
 from specs.errors import BakehouseError, UsageError
 from specs.model import Deploy, Spec
 
-LOCATIONS: Final = ("fsn1", "nbg1", "hel1")
-TYPES: Final = ("cx22", "cx23", "cpx21")
-"""Tried in this order where the spec names none."""
-
 STATUS: Final[Mapping[str, Status]] = {
     "initializing": "starting",
     "starting": "starting",
@@ -94,13 +90,12 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
     checked(order.labels)
     if not order.image.isdecimal():
         raise UsageError(f"there is no image {order.image} at Hetzner", "call `image` first")
-    deploy = spec.deploy if spec else Deploy()
-    places = deploy.locations or LOCATIONS
+    places, kinds = offer(spec)
     name = order.labels.get(SPEC, "")  # what has none is there for a moment: a build's server
-    networks = [hetzner_network.network(api, name)] if name else []
+    networks = [hetzner_network.network(api, name, places[0])] if name else []
     firewalls = [hetzner_network.firewall(api, spec)] if name and spec else []
     full = ""
-    for kind in deploy.server_types or TYPES:
+    for kind in kinds:
         for place in places:
 
             def attempt(kind: str = kind, place: str = place) -> Any:
@@ -129,6 +124,18 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
         f"no room for {order.name}, whatever was tried; the last answer: {full}",
         "name further `deploy.locations` and `deploy.server_types`, or wait",
     )
+
+
+def offer(spec: Spec | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Locations and server types, each in the order of preference. Raises UsageError."""
+    deploy = spec.deploy if spec else Deploy()
+    if not deploy.locations:
+        raise UsageError("deploy.locations is empty", "for example: locations: [fsn1, nbg1]")
+    if not deploy.server_types:
+        raise UsageError(
+            "deploy.server_types is empty", "for example: server_types: [cx22]; see Hetzner's list"
+        )
+    return deploy.locations, deploy.server_types
 
 
 def _await_made(api: Api, name: str, server: Any, actions: list[Any]) -> None:

@@ -73,6 +73,10 @@ class Hetzner(Api):
         self.machines.add_image(thing.hidden["key"], source)
         return thing.id
 
+    def labels(self, kind: Kind) -> list[Json]:
+        """The labels of all things of a kind."""
+        return [thing.shown["labels"] for thing in kind.things.values()]
+
     def left(self) -> dict[str, int]:
         """How many things there are that are paid for, or count against a quota."""
         kinds = [self.servers.kind, self.volumes.kind, self.addresses.kind, self.images]

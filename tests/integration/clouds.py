@@ -21,12 +21,18 @@ from images.providers.base import IMAGE, ROLE, SPEC, FloatingIp, Order, Provider
 from images.providers.choose import provider
 from images.providers.keys import operator_key
 from images.run import Result, run
+from specs.model import Deploy, Spec
 from specs.plan import ServerPlan
 from tests.emulators.hetzner import Hetzner, hetzner
 from tests.emulators.served import Api
 
 NAME = "hobby"
 PATIENCE = 90.0
+WHERE = {
+    "local": Deploy(),
+    "hetzner": Deploy(provider="hetzner", locations=("fsn1", "nbg1"), server_types=("cx22",)),
+}
+"""Where each provider is asked to make servers."""
 
 
 @dataclass(slots=True)
@@ -107,11 +113,12 @@ def yard(name: str, root: Path, raw: Path, plan: ServerPlan) -> Iterator[Yard]:
     home = Home(root)
     with ExitStack() as stack:
         emulator = stack.enter_context(emulated(name, Home(root / "cloud")))
-        there = provider(name, home)
+        there = provider(name, home, Spec(name=NAME, deploy=WHERE[name]))
 
         def offer(image: Path, image_id: str) -> str:
-            if isinstance(emulator, Hetzner):
-                emulator.add_image(image, labels={SPEC: NAME, IMAGE: image_id})
+            labels = {IMAGE: image_id, **({SPEC: NAME} if image_id.startswith(NAME) else {})}
+            if isinstance(emulator, Hetzner) and labels not in emulator.labels(emulator.images):
+                emulator.add_image(image, labels=labels)
             return there.image(image, image_id)
 
         ip = there.create_floating_ip(NAME)
