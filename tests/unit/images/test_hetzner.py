@@ -1,0 +1,104 @@
+"""Hetzner without Hetzner: errors in our words, rules from the spec, how long is waited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hcloud import APIException
+
+from images.providers.hetzner_api import Api, ElsewhereError, passing, told
+from images.providers.hetzner_network import rules
+from images.providers.hetzner_servers import offer
+from images.providers.waiting import Waiting
+from specs.errors import BakehouseError, UsageError
+from specs.model import Deploy, Firewall, Rule, Spec
+
+
+@dataclass
+class Clock:
+    """Time that passes by sleeping alone."""
+
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def waiting(self, patience: float) -> Waiting:
+        return Waiting(self.sleep, lambda: self.now, lambda: 0.0, patience, 1.0, 8.0)
+
+
+def refused(code: str | int) -> APIException:
+    return APIException(code, "it cannot be", None)
+
+
+def test_pauses_grow_to_their_limit_and_end_with_patience() -> None:
+    clock = Clock()
+    assert list(clock.waiting(30).pauses()) == [1, 2, 3, 4, 5, 6]
+    assert clock.slept == [1, 2, 4, 8, 8]
+
+
+def test_an_attempt_is_repeated_until_patience_is_over() -> None:
+    clock, asked = Clock(), []
+
+    def attempt() -> None:
+        asked.append(clock.now)
+        raise refused("locked")
+
+    with pytest.raises(BakehouseError, match=r"did not do it within 30 s: .*\(locked\)"):
+        Api("secret-token", waiting=clock.waiting(30)).repeat("do it", attempt)
+    assert asked == [0, 1, 3, 7, 15, 23]
+
+
+def test_what_does_not_pass_is_told_at_once() -> None:
+    def attempt() -> None:
+        raise refused("unauthorized")
+
+    clock = Clock()
+    with pytest.raises(BakehouseError, match="do it: Hetzner says: it cannot be") as error:
+        Api("secret-token", waiting=clock.waiting(30)).repeat("do it", attempt)
+    assert clock.slept == []
+    assert "HCLOUD_TOKEN" in error.value.hint
+
+
+def test_the_token_is_not_shown() -> None:
+    assert "secret-token" not in repr(Api("secret-token"))
+
+
+@pytest.mark.parametrize("code", ["locked", "conflict", "rate_limit_exceeded", 503, 429])
+def test_errors_that_pass(code: str | int) -> None:
+    assert passing(refused(code))
+
+
+@pytest.mark.parametrize("code", ["uniqueness_error", "not_found", "protected", 401, 404])
+def test_errors_that_stay(code: str | int) -> None:
+    assert not passing(refused(code))
+
+
+def test_no_room_is_an_error_of_its_own() -> None:
+    assert isinstance(told("x", refused("resource_unavailable")), ElsewhereError)
+    assert not isinstance(told("x", refused("resource_limit_exceeded")), ElsewhereError)
+
+
+def test_the_firewall_opens_what_the_image_opens() -> None:
+    allowed = (Rule(8443, sources=("192.0.2.7/24", "2001:db8::/32")), Rule(514, "udp"))
+    found = rules(Spec(name="shop", firewall=Firewall(allowed)))
+    assert [(rule.protocol, rule.port) for rule in found] == [
+        ("icmp", None),
+        ("tcp", "22"),
+        ("udp", "514"),
+        ("tcp", "8443"),
+    ]
+    assert found[-1].source_ips == ["192.0.2.0/24", "2001:db8::/32"]
+    assert found[-2].source_ips == ["0.0.0.0/0", "::/0"]
+
+
+@pytest.mark.parametrize(
+    ("deploy", "missing"),
+    [(Deploy(server_types=("cx22",)), "locations"), (Deploy(locations=("fsn1",)), "server_types")],
+)
+def test_where_servers_are_made_must_be_said(deploy: Deploy, missing: str) -> None:
+    with pytest.raises(UsageError, match=f"deploy.{missing} is empty"):
+        offer(Spec(name="shop", deploy=deploy))
