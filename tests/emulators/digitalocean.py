@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from images.home import Home
 from tests.emulators import digitalocean_things as things
@@ -42,6 +42,7 @@ from tests.emulators.digitalocean_things import (
 from tests.emulators.document import Document, document
 from tests.emulators.served import Allowance, Answer, Api, Request
 
+Kind = TypeVar("Kind", bound=Substrate)
 GIB: Final = 1 << 30
 Translate = Callable[[Mapping[str, str]], None]
 """Given the address that each assigned reserved IP is translated to, makes the network so."""
@@ -55,13 +56,13 @@ def described() -> Document:
     return found
 
 
-class DigitalOcean(Api):
+class DigitalOcean(Api, Generic[Kind]):
     """One account. `internet` is what the vendor finds at URLs; bases are keys of the substrate's
     images by slug. `full` are sizes that are sold out in regions: `{("fra1", "s-1vcpu-1gb")}`."""
 
     def __init__(
         self,
-        machines: Substrate,
+        machines: Kind,
         *,
         internet: Mapping[str, Path] | None = None,
         add_image: Callable[[str, Path], None] = lambda _key, _path: None,
@@ -688,7 +689,7 @@ def _ok(key: str, body: Json, status: int = 200) -> Answer:
 @contextmanager
 def digitalocean(
     home: Home, *, internet: dict[str, Path] | None = None, bases: Mapping[str, Path] | None = None
-) -> Iterator[DigitalOcean]:
+) -> Iterator[DigitalOcean[Translated]]:
     """An account whose droplets are machines in `home`; all of it is gone in the end.
 
     `internet` is what lies at which URL, `bases` the vendor's own images by their slugs.

@@ -22,7 +22,7 @@ from images.history import journal
 from images.home import Home, find_home
 from images.progress import Progress
 from images.promote.job import ACTIVE
-from images.providers.base import IMAGE, ROLE, Server
+from images.providers.base import IMAGE, ROLE, Provider, Server
 from images.providers.local import Local
 from images.run import Process, Result, run, start
 from images.ssh import as_root
@@ -62,6 +62,11 @@ class Deployment:
     @property
     def cloud(self) -> Local:
         return Local(self.home)
+
+    @property
+    def provider(self) -> Provider:
+        """Where the servers are."""
+        return self.cloud
 
     def command(self, *words: str) -> list[str]:
         """A verb with this home and spec."""
@@ -120,12 +125,13 @@ class Deployment:
     @contextmanager
     def users(self, rate: float) -> Iterator[Path]:
         """Load through the floating IP; the folder of its books."""
-        ip = self.cloud.floating_ip(NAME)
+        ip = self.provider.floating_ip(NAME)
         self.runs += 1
         books = self.folder / f"books-{self.runs}"
         books.mkdir()
-        words = [sys.executable, "-m", "tests.load.client", str(books), ip.v4, ip.v6]
-        argv = self.cloud.outside([*words, "--rate", str(rate)])
+        words = [sys.executable, "-m", "tests.load.client", str(books)]
+        addresses = filter(None, (ip.v4, ip.v6))
+        argv = self.provider.outside([*words, *addresses, "--rate", str(rate)])
         process = start(argv, output=books / "users.log", cwd=ROOT)
         try:
             yield books

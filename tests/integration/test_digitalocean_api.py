@@ -61,7 +61,7 @@ class Time:
 class Account:
     """An account at the emulator, and our provider in front of it."""
 
-    emulator: vendor.DigitalOcean
+    emulator: vendor.DigitalOcean[Paper]
     paper: Paper
     cloud: DigitalOcean
     time: Time
