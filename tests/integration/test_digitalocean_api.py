@@ -428,3 +428,26 @@ def test_what_dead_builds_left_is_found_and_freed(account: Account) -> None:
         one.free()
     assert account.emulator.left()["droplets"] == ["shop-g2-e1"]
     assert not account.cloud.left_overs("bakehouse-bake-shop-")
+
+
+def test_the_guide_lists_the_scopes_that_are_needed(account: Account) -> None:
+    """Those that the vendor's document asks for what was asked here, and no others."""
+    account.emulator.actions.delay = 2.0
+    account.emulator.faults.add(Fault("lose", "POST", "/v2/tags"))
+    everything(account)
+    account.cloud.base_image("trixie", "amd64")
+    again = account.make()
+    again.spec = replace(SHOP, ssh=replace(SHOP.ssh, port=2222), deploy=DEPLOY)
+    again.create_server(account.order("shop-g3-e2"))
+    account.emulator.images[int(account.order().image)].regions.clear()
+    account.cloud.image(Path("unused"), ID)
+    account.cloud.delete_server(account.cloud.servers("shop")[-1].id)
+    remove(account)
+    needed = set()
+    for one in account.emulator.log:
+        found = account.emulator.document.operation(one.method, one.path)
+        assert found is not None
+        needed |= {word for each in found.described["security"] for word in each["bearer_auth"]}
+    text = (ROOT / "docs/digitalocean.md").read_text(encoding="utf-8")
+    table = text.partition("| scope | for |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([a-z_]+:[a-z]+)`", table)) == needed - {"api:read", "api:write"}
