@@ -188,8 +188,6 @@ def anywhere(
     chosen: Mapping[str, str],
     env: Mapping[str, str],
     progress: Progress,
-    template: str = folder.TEMPLATE,
-    builder: str = "",
 ) -> None:
     """Build at the first place that has such a server. Raises the last NoCapacityError when none
     has."""
@@ -200,9 +198,8 @@ def anywhere(
             progress.note(f"baking at {where}")
             process.build(
                 at,
-                builder or side.builder,
+                side.builder,
                 {**chosen, **variables},
-                template=template,
                 env=env,
                 secrets=[env[side.variable]],
                 say=progress.say,

@@ -93,7 +93,6 @@ def build(
     builder: str,
     variables: Mapping[str, str],
     *,
-    template: str = folder.TEMPLATE,
     env: Mapping[str, str] | None = None,
     secrets: Sequence[str] = (),
     say: Callable[[str], None],
@@ -124,7 +123,7 @@ def build(
 
     with _environment(own), _listening(take) as end:
         code, _, _ = PackerExecutable(program, config={"stdout": end, "stderr": end}).build(
-            str(at / template),
+            str(at / folder.TEMPLATE),
             only=builder,
             color="false",
             var_file=str(file),

@@ -45,19 +45,16 @@ def prove(
     recipe: Recipe,
     home: Home,
     say: Callable[[str], None],
-    *,
-    vendor_base: bool = True,
 ) -> Report:
     """Boot a throwaway of the snapshot, run the suite on it, delete it.
 
-    One on a `vendor_base` may hold packages that the lock does not name.
     Raises BakehouseError when it cannot be made or does not let us in.
     """
     started = time.monotonic()
     folder = home.work / "proof"
     folder.mkdir(mode=0o700)
     planted = {name: secrets.token_hex(16) for name in needed(recipe.plan.image)}
-    expected = expectations(recipe.plan, planted, vendor_base=vendor_base)
+    expected = expectations(recipe.plan, planted, vendor_base=True)
     say("making a throwaway server")
     server = provider.create_server(order(recipe, snapshot, home, folder))
     try:
