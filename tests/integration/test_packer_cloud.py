@@ -78,7 +78,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hetzner
 @pytest.fixture
 def account(
     tmp_path: Path, vendor: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[DigitalOcean]:
+) -> Iterator[DigitalOcean[Machines]]:
     """An empty account at DigitalOcean."""
     machines = Machines(Home(tmp_path / "digitalocean"))
     try:
@@ -113,12 +113,12 @@ def test_hetzner(project: Hetzner, vendor: Path, home: Home, tmp_path: Path) -> 
     told(project, progress)
 
 
-def test_digitalocean(account: DigitalOcean, home: Home, tmp_path: Path) -> None:
+def test_digitalocean(account: DigitalOcean[Machines], home: Home, tmp_path: Path) -> None:
     """A size that is sold out in the first region, then a snapshot that passes."""
     account.full.add(("fra1", "s-1vcpu-1gb"))
     file = box(tmp_path, home, "digitalocean", "fra1, ams3", "s-1vcpu-1gb")
     spec, progress = read(file), Progress()
-    with account.machines.inside():  # type: ignore[attr-defined]
+    with account.machines.inside():
         built = cloud.build(spec, file, home, progress, "digitalocean")
         again = cloud.build(spec, file, home, Progress(), "digitalocean")
     assert (built.cached, again.cached) == (False, True)
