@@ -38,6 +38,8 @@ class FirstBoot:
     user_data: str
     hostname: str
     instance: str
+    metadata: str = ""
+    """More of what a cloud tells of the machine, as lines of YAML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,8 @@ def seed(folder: Path, first_boot: FirstBoot, network: str) -> None:
     hostname = first_boot.hostname
     texts = {
         "user-data": first_boot.user_data,
-        "meta-data": f"instance-id: {first_boot.instance}\nlocal-hostname: {hostname}\n",
+        "meta-data": f"instance-id: {first_boot.instance}\nlocal-hostname: {hostname}\n"
+        + first_boot.metadata,
         "network-config": network,
     }
     for name, text in texts.items():

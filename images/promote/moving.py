@@ -91,7 +91,9 @@ def tunnel_up(run: Run) -> None:
     floating = [address for address in (ip.v4, ip.v6) if address]
     green = run.there()
     for contact, peer in ((run.blue, green), (green, run.blue)):
-        words = ("up", "--peer", peer.server.private, "--floating", *floating)
+        words = ["up", "--peer", peer.server.private, "--floating", *floating]
+        if ip.translated:
+            words.append("--translated")
         quietly(run, contact, "tunnel", *words)
 
 

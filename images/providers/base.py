@@ -62,6 +62,8 @@ class FloatingIp:
     v6: str
     server: str
     """Id of the server that holds it, or ""."""
+    translated: bool = False
+    """Whether IPv4 packets to it arrive at another address, which differs from server to server."""
 
 
 @dataclass(frozen=True, slots=True)

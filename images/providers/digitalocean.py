@@ -131,6 +131,18 @@ class DigitalOcean:
         """Point the reserved IP at a server."""
         floating.assign(self.api, name, server)
 
+    def forget(self, spec: str) -> None:
+        """What was made for a spec beside its servers is gone: its floating IP, firewall, tag.
+
+        Raises BakehouseError while there are servers or volumes of the spec.
+        """
+        left = [one.name for one in self.servers(spec)] + [one.name for one in self.volumes(spec)]
+        if left:
+            raise BakehouseError(f"{spec} still has {', '.join(left)}", "delete them first")
+        floating.delete(self.api, self.deploy.floating_ip or spec)
+        firewall.delete(self.api, spec)
+        droplets.drop_tag(self.api, tags.spec_tag(spec))
+
     def volumes(self, spec: str) -> Sequence[Volume]:
         """All volumes with this spec's label."""
         return disks.listed(self.api, spec)

@@ -8,12 +8,13 @@ the rules between the spec's own servers, and those outward.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_network
 from typing import Any, Final
 
 from cloudinit.firewall import open_ports
 from images.providers import digitalocean_tags as tags
-from images.providers.digitalocean_api import Api, RefusedError
+from images.providers.digitalocean_api import Api, MissingError, RefusedError
 from specs.model import Spec
 from specs.plan import resolve
 
@@ -37,6 +38,14 @@ def ensure(api: Api, spec: Spec) -> None:
                 raise
     if _plain(found) != _plain(wanted):
         api.ask(api.client.firewalls.update, found["id"], body=wanted)
+
+
+def delete(api: Api, spec: str) -> None:
+    """The firewall of a spec is gone."""
+    found = _find(api, f"bakehouse-{spec}")
+    if found is not None:
+        with suppress(MissingError):
+            api.ask(api.client.firewalls.delete, found["id"])
 
 
 def document(spec: Spec) -> Rule:

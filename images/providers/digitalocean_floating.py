@@ -8,6 +8,7 @@ vendor's documentation). An address has a region, and only droplets there can ho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, ip_address
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ def find(api: Api, name: str) -> FloatingIp:
     found = _find(api, name)
     if found is None:
         return FloatingIp(name, "", "", "")
-    return FloatingIp(name, found["ip"], "", _holder(found))
+    return FloatingIp(name, found["ip"], "", _holder(found), translated=True)
 
 
 def region(api: Api, name: str) -> str:
@@ -68,6 +69,17 @@ def assign(api: Api, name: str, server: str) -> None:
         lambda: _holder(_get(api, ip) or {}) == server,
         lambda: api.once(api.client.reserved_ips_actions.post, ip, body=body),
     )
+
+
+def delete(api: Api, name: str) -> None:
+    """The reserved IP of this name is given back; one that was named by its address stays."""
+    if _is_address(name):
+        return
+    found = _find(api, name)
+    if found is not None:
+        with suppress(MissingError):
+            api.ask(api.client.reserved_ips.delete, found["ip"])
+    notes.delete(api, ADDRESS, name)
 
 
 def _reserve(api: Api, where: str) -> str:

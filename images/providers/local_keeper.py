@@ -93,7 +93,9 @@ def keep_on(cloud: Cloud, server: Record, is_on: Callable[[], None]) -> None:
             image = stack.enter_context(mounted(cloud.raw(server.image), folder / "image"))
             disk = stack.enter_context(disk_mounted(folder / DISK, folder / "mounted"))
             root = stack.enter_context(root_mounted(image, disk, folder / ROOT))
-            first = FirstBoot(server.user_data, server.name, f"{cloud.name}-{server.id}")
+            first = FirstBoot(
+                server.user_data, server.name, f"{cloud.name}-{server.id}", server.metadata
+            )
             seed(
                 root / SEED, first, network_config(server.address, "host0", further=server.further)
             )

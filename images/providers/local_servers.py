@@ -80,7 +80,7 @@ def delete_image(cloud: Cloud, image_id: str) -> None:
         cloud.raw(word(image_id, "an image's id")).unlink(missing_ok=True)
 
 
-def create(cloud: Cloud, order: Order, further: Sequence[str] = ()) -> Record:
+def create(cloud: Cloud, order: Order, further: Sequence[str] = (), metadata: str = "") -> Record:
     """The server of this order, switched on; one that was left half made is finished.
 
     `further` are addresses, with the width of their network, that its interface has beside its own.
@@ -94,7 +94,7 @@ def create(cloud: Cloud, order: Order, further: Sequence[str] = ()) -> Record:
         found = by_name(cloud, word(order.name, "a server's name"))
         if found is None:
             new = new_record(cloud, order.name, order.image, order.user_data, order.disk)
-            found = replace(new, labels=labels, further=tuple(further))
+            found = replace(new, labels=labels, further=tuple(further), metadata=metadata)
             keep(cloud, found)
     if found.image != order.image:
         raise UsageError(

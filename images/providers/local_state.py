@@ -103,7 +103,8 @@ class Record:
     """A server. `place` is its number in the network, `disk` bytes.
 
     `made` says that its creation came to its end, and another order of its name has nothing to do.
-    `further` are addresses, with the width of their network, beside its own.
+    `further` are addresses, with the width of their network, beside its own; `metadata` is what the
+    server is told of itself, as lines of YAML.
     """
 
     number: int
@@ -115,6 +116,7 @@ class Record:
     user_data: str
     made: bool = False
     further: tuple[str, ...] = ()
+    metadata: str = ""
 
     @property
     def id(self) -> str:

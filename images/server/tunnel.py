@@ -17,11 +17,11 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import Any, Final
 
-from . import state
+from . import arrival, state
 
 Address = IPv4Address | IPv6Address
 
@@ -30,6 +30,7 @@ TABLE: Final = "bakehouse_tunnel"
 PORT: Final = 4789
 """UDP port of VXLAN (RFC 7348); we use its number for the network id and the routing, too."""
 
+FIND: Final = "found"  # in the place of the address where a translated floating IP arrives
 MARK: Final = "0x04000000"
 """Packets of blue's that go into the tunnel; one bit, above those that Docker uses."""
 
@@ -107,11 +108,11 @@ class Way:
     mtu: int
 
 
-def rules(peer_side: int, floating: Sequence[Address], outer: Sequence[str]) -> str:
+def rules(peer_side: int, floating: Sequence[Address], outer: Sequence[str], here: str = "") -> str:
     """The nftables script, which replaces what there is in one step.
 
     `peer_side` is 0 when the peer has the lower address, else 1; `outer` are the interfaces by
-    which the world comes in.
+    which the world comes in; `here` is where the IPv4 one arrives when the cloud translates it.
     """
     names = ", ".join(f'"{name}"' for name in outer)
     text = ""
@@ -119,8 +120,8 @@ def rules(peer_side: int, floating: Sequence[Address], outer: Sequence[str]) -> 
         text += fresh(words["family"])
         own = [str(address) for address in floating if address.version == version]
         if own:
-            text += RULES.format(
-                **words,
+            translated = partial(arrival.rules, here)
+            text += (translated if here and version == 4 else partial(RULES.format, **words))(
                 table=TABLE,
                 link=LINK,
                 mark=MARK,
@@ -180,16 +181,17 @@ def route_commands(
     return commands
 
 
-def up(peer: Address, floating: Sequence[Address]) -> None:
+def up(peer: Address, floating: Sequence[Address], here: str = "") -> None:
     """Bring the tunnel to this peer up; what is up already stays, one to another is replaced.
 
-    Raises ProgramError when there is no way to the peer, or the kernel lacks what it takes.
+    `here` is where a translated one arrives. Raises ProgramError when there is no way to the peer,
+    or the kernel lacks what it takes.
     """
     addresses = sorted(set(floating), key=lambda address: (address.version, address))
-    wanted = " ".join(map(str, [peer, *addresses]))
+    wanted = " ".join(map(str, [peer, *addresses])) + (f" > {here}" if here else "")
     if alias() == wanted:
         return
-    refuse_strict_filter()
+    arrival.refuse_strict_filter()
     path, outer = way(peer), outer_interfaces()
     peer_side = int(peer.packed > ip_address(path.source).packed)
     down()
@@ -199,7 +201,7 @@ def up(peer: Address, floating: Sequence[Address]) -> None:
     for words in route_commands(peer_side, peer, path, versions):
         ip(*words)
     nft(f"add element inet bakehouse peers{peer.version} {{ {peer} }}")
-    nft(rules(peer_side, addresses, sorted(outer)))
+    nft(rules(peer_side, addresses, sorted(outer), here))
     ip("link", "set", LINK, "alias", wanted)  # last: what lacks it was not finished
 
 
@@ -207,6 +209,9 @@ def moved() -> None:
     """The floating IP is at the other server: answers go there before any packet comes from there,
     which matters when only a server speaks. Raises ProgramError when the tunnel is not up."""
     _, floating = present()
+    here = (alias() or "").partition(" > ")[2]
+    if here:
+        floating = [ip_address(here)] if arrival.is_anchor(here) else []
     for address in floating:
         family = FAMILY[address.version]["family"]
         nft(f"add element {family} {TABLE} moved {{ {address} }}")
@@ -257,7 +262,7 @@ def present() -> tuple[Address, list[Address]]:
     found = alias()
     if not found:
         raise state.ProgramError("the tunnel is not up; bring it up with: bakehouse.tunnel up")
-    peer, *floating = map(ip_address, found.split())
+    peer, *floating = map(ip_address, found.partition(" > ")[0].split())
     return peer, floating
 
 
@@ -290,15 +295,6 @@ def alias() -> str | None:
     return str(json.loads(done.stdout)[0].get("ifalias", ""))
 
 
-def refuse_strict_filter() -> None:
-    """The stricter of `all` and the interface's own value counts (kernel, ip-sysctl)."""
-    if Path("/proc/sys/net/ipv4/conf/all/rp_filter").read_text().strip() == "1":
-        raise state.ProgramError(
-            "net.ipv4.conf.all.rp_filter is 1, so what comes from a tunnel would be dropped;"
-            " set it to 2 in the spec's system.sysctl"
-        )
-
-
 def ip(*words: str) -> str:
     """Run iproute2's `ip`. Raises ProgramError with what it says."""
     return _run(["ip", *words])
@@ -328,13 +324,17 @@ def main() -> None:
     making = verbs.add_parser("up", help="bring it up, on both servers, before the IP moves")
     making.add_argument("--peer", required=True, type=ip_address, help="the other's own address")
     making.add_argument("--floating", required=True, type=ip_address, nargs="+", help="what moves")
+    making.add_argument(
+        "--translated", nargs="?", const=FIND, default="", help="it arrives at this own address"
+    )
     verbs.add_parser("moved", help="the floating IP is at the other server now")
     verbs.add_parser("down", help="take it away")
     verbs.add_parser("status", help="print what there is as JSON")
     asked = parser.parse_args()
     match asked.verb:
         case "up":
-            up(asked.peer, asked.floating)
+            here = arrival.here() if asked.translated == FIND else asked.translated
+            up(asked.peer, asked.floating, here)
         case "moved":
             moved()
         case "down":

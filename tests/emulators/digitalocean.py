@@ -15,7 +15,7 @@ import itertools
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -75,7 +75,7 @@ class DigitalOcean(Api, Generic[Kind]):
     ) -> None:
         super().__init__(described(), allowance=allowance)
         self.machines = machines
-        self.internet = internet or {}
+        self.internet = dict(internet or {})
         self.add_image = add_image
         self.translate = translate
         self.actions = Actions(delay=delay, clock=clock)
@@ -121,6 +121,15 @@ class DigitalOcean(Api, Generic[Kind]):
             "tags": [*self.tags.values()],
             "firewalls": [one["name"] for one in self.firewalls.values()],
         }
+
+    def add_snapshot(self, name: str, source: Path, tags: Sequence[str]) -> None:
+        """A snapshot that somebody took of a droplet, in every region."""
+        number = next(self._numbers)
+        self.add_image(f"snapshot-{number}", source)
+        kept = [self._canonical(tag) for tag in tags]
+        self.images[number] = Image(
+            number, name, "snapshot", f"snapshot-{number}", [*REGIONS], kept, size=1 << 30
+        )
 
     def _routes_of_things(self) -> None:
         for method, path, handler in (
@@ -262,12 +271,13 @@ class DigitalOcean(Api, Generic[Kind]):
         new = Droplet(number, body["name"], region, body["size"], image, labels, self.vpcs[region])
         self.droplets[number] = new
         addresses = [f"{new.private}/20", *([f"{new.anchor}/16"] if new.anchor else [])]
+        told = things.metadata(new)
         keys = [] if image.kind == "custom" else [one.public_key for one in chosen]
 
         def boot() -> None:
             data = str(body.get("user_data") or "")
             new.machine = self.machines.create(
-                new.name, image.key, data, keys=keys, further=addresses
+                new.name, image.key, data, keys=keys, further=addresses, metadata=told
             )
 
         begun = self._begin("create", new, boot)

@@ -1,10 +1,10 @@
 """How DigitalOcean leads a reserved IP to a droplet: by translating it, without remembering much.
 
 The local cloud's route leads a packet to the holder's machine; here it is given the holder's anchor
-address, or its public one, on its way out of the users' network. Answers come from that address. To
-which connections they belong is kept as the ports of those that came in, since a public address is
-reached directly as well. When the IP has moved, packets of old connections reach the new holder,
-and what the old one says to them is dropped: it may not speak for the IP any more.
+address, or its public one, on its way out of the users' network. Answers come from that address.
+All from an anchor address are the IP's; a public one is reached directly as well, so for those the
+ports of what came in are kept. When the IP has moved, packets of old connections reach the new
+holder, and what the old one says to them is dropped: it may not speak for the IP any more.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from tests.emulators.machines import Machines
 
 TABLE: Final = "emulated_digitalocean"
 MARK: Final = "0xd0"
+REMEMBER: Final = "update @came { ip saddr . th sport . th dport . ip daddr }"
+ANCHORS: Final = "10.19.0.0/16"
+"""Where anchor addresses are."""
 
 
 def rules(targets: Mapping[str, str]) -> str:
@@ -36,11 +39,13 @@ add set ip {TABLE} came {{
     timeout 1h
 }}
 add chain ip {TABLE} outward {{ type filter hook postrouting priority 200; }}
+add chain ip {TABLE} answer
 add chain ip {TABLE} inward {{ type filter hook prerouting priority -350; }}
 flush map ip {TABLE} to
 flush map ip {TABLE} back
 flush chain ip {TABLE} outward
 flush chain ip {TABLE} inward
+flush chain ip {TABLE} answer
 table ip {TABLE} {{
     map to {{
         type ipv4_addr : ipv4_addr
@@ -54,14 +59,15 @@ table ip {TABLE} {{
         oifname != "{BRIDGE}" accept
         {_one_of("ip daddr", targets, f"meta mark set {MARK}")}
         meta mark {MARK} ip daddr set ip daddr map @to
-        meta mark {MARK} meta l4proto {{ tcp, udp }} update @came {{
-            ip saddr . th sport . th dport . ip daddr
-        }}
+        meta mark {MARK} meta l4proto {{ tcp, udp }} {REMEMBER}
     }}
     chain inward {{
         iifname != "{BRIDGE}" accept
         meta l4proto != {{ tcp, udp }} accept
-        ip daddr . th dport . th sport . ip saddr != @came accept
+        ip saddr {ANCHORS} jump answer
+        ip daddr . th dport . th sport . ip saddr @came jump answer
+    }}
+    chain answer {{
         ip saddr set ip saddr map @back accept
         drop
     }}

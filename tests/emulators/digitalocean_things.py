@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,6 +45,7 @@ class Substrate(Protocol):
         *,
         keys: Sequence[str] = (),
         further: Sequence[str] = (),
+        metadata: str = "",
     ) -> str: ...
     def status(self, server: str) -> Status: ...
     def address(self, server: str) -> Address: ...
@@ -185,6 +187,14 @@ class ReservedIp:
     key: str
     region: str
     droplet: int = 0
+
+
+def metadata(found: Droplet) -> str:
+    """What the vendor's metadata tells a droplet of itself, as far as Bakehouse asks."""
+    if not found.anchor:
+        return ""
+    anchor = {"ip_address": found.anchor, "netmask": "255.255.0.0", "gateway": "10.19.0.1"}
+    return f"interfaces: {json.dumps({'public': [{'anchor_ipv4': anchor}]})}\n"
 
 
 def droplet(found: Droplet, status: str, address: str, volumes: Sequence[str]) -> Json:

@@ -88,6 +88,7 @@ class Machines:
         *,
         keys: Sequence[str] = (),
         further: Sequence[str] = (),
+        metadata: str = "",
         disk: int = 8 << 30,
     ) -> str:
         """A server that is switched on; its id. `keys` may log in as root, where the image runs
@@ -98,7 +99,7 @@ class Machines:
                 n for n in [name, *(f"{name}-{i}" for i in range(2, 999))] if n not in taken
             )
             order = Order(free, image, with_keys(user_data, keys), {}, disk)
-            return create_server(self.cloud, order, further=tuple(further)).id
+            return create_server(self.cloud, order, further=tuple(further), metadata=metadata).id
 
     def status(self, server: str) -> Status:
         """Whether it is on."""

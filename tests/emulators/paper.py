@@ -26,6 +26,7 @@ class Paper:
         *,
         keys: Sequence[str] = (),
         further: Sequence[str] = (),
+        metadata: str = "",
     ) -> str:
         """A server that is on."""
         self.made.append(name)

@@ -23,14 +23,23 @@ from images.providers.keys import operator_key
 from images.run import Result, run
 from specs.model import Deploy, Spec
 from specs.plan import ServerPlan
+from tests.emulators.digitalocean import DigitalOcean, digitalocean
+from tests.emulators.digitalocean_network import Translated
 from tests.emulators.hetzner import Hetzner, hetzner
 from tests.emulators.served import Api
 
 NAME = "hobby"
+URL = "https://images.example.org/{image}.raw"
 PATIENCE = 90.0
 WHERE = {
     "local": Deploy(),
     "hetzner": Deploy(provider="hetzner", locations=("fsn1", "nbg1"), server_types=("cx22",)),
+    "digitalocean": Deploy(
+        provider="digitalocean",
+        locations=("fra1",),
+        server_types=("s-1vcpu-1gb",),
+        image_url=URL,
+    ),
 }
 """Where each provider is asked to make servers."""
 
@@ -119,6 +128,8 @@ def yard(name: str, root: Path, raw: Path, plan: ServerPlan) -> Iterator[Yard]:
             labels = {IMAGE: image_id, **({SPEC: NAME} if image_id.startswith(NAME) else {})}
             if isinstance(emulator, Hetzner) and labels not in emulator.labels(emulator.images):
                 emulator.add_image(image, labels=labels)
+            elif isinstance(emulator, DigitalOcean):
+                emulator.internet[URL.replace("{image}", image_id)] = image
             return there.image(image, image_id)
 
         ip = there.create_floating_ip(NAME)
@@ -140,7 +151,16 @@ def emulated(name: str, home: Home) -> Iterator[Api | None]:
     if name == "local":
         yield None
         return
-    with hetzner(home) as cloud, pytest.MonkeyPatch.context() as patch, cloud.machines.inside():
-        patch.setenv("HCLOUD_TOKEN", "token")
-        patch.setenv("HCLOUD_ENDPOINT", cloud.url)
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        cloud: Hetzner | DigitalOcean[Translated]
+        if name == "hetzner":
+            cloud = stack.enter_context(hetzner(home))
+            token, endpoint = "HCLOUD_TOKEN", "HCLOUD_ENDPOINT"
+        else:
+            cloud = stack.enter_context(digitalocean(home))
+            token, endpoint = "DIGITALOCEAN_TOKEN", "DIGITALOCEAN_API_URL"
+        stack.enter_context(cloud.machines.inside())
+        patch.setenv(token, "token")
+        patch.setenv(endpoint, cloud.url)
         yield cloud
