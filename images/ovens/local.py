@@ -23,6 +23,7 @@ from images.ovens.job import Job
 from images.ovens.seal import clamp_times, seal
 from images.progress import Progress
 from images.recipe import Recipe
+from images.server import drift
 from specs import layout
 from specs.errors import BakehouseError
 
@@ -85,6 +86,7 @@ def _run_cloud_init(job: Job, stack: Mapping[str, Layer], folders: Mapping[str, 
     with overlay([layer.tree for layer in stack.values()], upper, scratch) as merged:
         cloud_init.run_bake(merged, job.recipe.bake, binds=binds, epoch=job.lock.epoch, say=job.say)
         seal(merged, job.lock.epoch)
+        drift.record(merged, job.lock.epoch)
     shutil.rmtree(repo)
     clamp_times(upper, job.lock.epoch)
     return upper

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from images.history import journal
@@ -17,13 +19,16 @@ from images.promote.runs import Run
 from specs.errors import BakehouseError
 
 
-def as_data(world: World) -> dict[str, Any]:
-    """For `--json`."""
+def as_data(world: World, drifted: Mapping[str, Drift] | None = None) -> dict[str, Any]:
+    """For `--json`; `drifted` by the servers' names."""
     claim = world.claim
+    drifted = drifted or {}
     return {
         "spec": world.site.name,
         "floating_ip": {"v4": world.ip.v4, "v6": world.ip.v6, "server": holder(world)},
-        "servers": [server_data(seen) for seen in world.servers],
+        "servers": [
+            {**server_data(seen), "drift": drifted.get(seen.name)} for seen in world.servers
+        ],
         "lease": None
         if claim is None
         else {
@@ -79,8 +84,38 @@ def holder(world: World) -> str:
     return names.get(world.ip.server, world.ip.server)
 
 
-def lines(world: World) -> list[str]:
+Drift = Mapping[str, Any] | None
+"""What of a server's system is not as its image has it; None when it cannot tell."""
+
+
+def drift(world: World) -> dict[str, Drift]:
+    """Ask every server that answers, by its name."""
+    with ThreadPoolExecutor(max_workers=max(1, len(world.servers))) as pool:
+        answers = pool.map(_drift, world.servers)
+    return {seen.name: answer for seen, answer in zip(world.servers, answers, strict=True)}
+
+
+def _drift(seen: Seen) -> Drift:
+    try:
+        return seen.contact.program("drift") if seen.facts else None
+    except BakehouseError:  # an image of an older version has no manifest
+        return None
+
+
+def drift_lines(drifted: Drift) -> list[str]:
+    """For a person; nothing when all is as baked, or nobody can tell."""
+    if not drifted or not drifted["total"]:
+        return []
+    marks = {"changed": "~", "added": "+", "removed": "-"}
+    found = [f"      {marks[kind]} /{path}" for kind in marks for path in drifted[kind]]
+    more = drifted["total"] - len(found)
+    head = f"    differs from its image in {drifted['total']} files, which a promote takes away:"
+    return [head, *found, *([f"      and {more} more"] if more else [])]
+
+
+def lines(world: World, drifted: Mapping[str, Drift] | None = None) -> list[str]:
     """For a person."""
+    drifted = drifted or {}
     if not world.servers:
         return [f"{world.site.name}: no server yet; `invoke promote --first` deploys one"]
     found = [f"{world.site.name}: {world.ip.v4} {world.ip.v6} at {holder(world) or 'no server'}"]
@@ -93,6 +128,7 @@ def lines(world: World) -> list[str]:
             f"  {seen.name}  generation {seen.generation}  {seen.label}  {server.status}  "
             f"{state}{copy}  {server.address}"
         )
+        found += drift_lines(drifted.get(seen.name))
     return [*found, lease_line(world.claim)]
 
 

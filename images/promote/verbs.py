@@ -20,9 +20,9 @@ PROMOTE_HELP: Final = {
     "resume": "go on with a run that was cut short, from this or another machine",
     "dry_run": "show the steps with what each one's probe says now; nothing is changed",
     "until": "stop after this step (0, 1, 2, 11, 12 or 13)",
-    "blue_lost": "the serving server is dead: its standby takes over; what it lacks is lost",
+    "blue_lost": "the serving server is dead: another takes over; what it lacks is lost",
     "accept_loss": "with --blue-lost: the words that accept the loss (else they are asked for)",
-    "strategy": "replica, volume or none (default: data.strategy of the image's spec)",
+    "strategy": "refuse an image whose data.strategy is another than this",
 }
 
 
@@ -113,4 +113,5 @@ def status(
         emit(json, entries, "\n".join(map(line_of, entries)) or "nothing was done yet")
         return
     world = calling.look(calling.site(spec, home, provider))
-    emit(json, told.as_data(world), "\n".join(told.lines(world)))
+    drifted = told.drift(world)
+    emit(json, told.as_data(world, drifted), "\n".join(told.lines(world, drifted)))
