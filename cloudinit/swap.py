@@ -70,5 +70,7 @@ def web_ports(plan: ImagePlan) -> list[int]:
 
 
 def holds(plan: ImagePlan) -> bool:
-    """Whether requests are held in a swap: some web app keeps files."""
+    """Whether requests are held in a swap: some web app keeps files that are carried."""
+    if plan.data.strategy != "replica":
+        return False
     return plan.caddy is not None and any(app.volumes and app.port for app in plan.apps)

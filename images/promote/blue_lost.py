@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,10 +18,14 @@ from images.promote.ending import backup, prove
 from images.promote.goal import Goal
 from images.promote.green import find
 from images.promote.job import ACTIVE, GIVEN_UP, Site, job, labels
-from images.promote.lease import Lease
+from images.promote.lease import Lease, newest
 from images.promote.observe import SPARE, Seen, World, look
 from images.promote.runs import Outcome, Run, leased
+from images.providers.base import ROLE
 from specs.errors import BakehouseError, UsageError
+
+HEIRS: Final = SPARE | {"gave-up"}
+"""States of a standby that may take over; one gave up when the last swap was called off."""
 
 TAKE_OVER: Final = 180.0
 """Seconds that a standby may take to become the server."""
@@ -70,7 +75,8 @@ def blue_lost(
     is no standby, or the server that serves is alive.
     """
     world = look(site)
-    dead, heir = choose(world)
+    dead = lost(world)
+    heir = choose(world)
     if heir.generation == 0:
         raise BakehouseError(f"{heir.name} has no generation label", "label it at the provider")
     wanted = job(site, "blue-lost", generation=heir.generation)
@@ -99,20 +105,25 @@ def take_over(goal: Goal, world: World, lease: Lease, log: Journal, progress: Pr
         run.site.provider.power_off(dead.contact.server.id)
     with progress.stage(f"{heir.name} takes over"):
         heir.program("swap", "alone", given={"epoch": run.epoch}, timeout=TAKE_OVER)
-    give_up(run, dead)
-    with progress.stage("floating IP"):
-        moving.assign(run)
-    with progress.stage("health"):
-        prove(run)
-    backup(run)
+    end(run, dead)
     run.note(f"{dead.name} is kept, switched off: its disk may hold the lost writes")
     run.record("ended", said=f"{heir.name} serves alone; promote again for a second copy")
     lease.release()
     return run.outcome(heir)
 
 
-def choose(world: World) -> tuple[Seen, Seen]:
-    """The dead server and the standby with the newest data. Raises BakehouseError."""
+def end(run: Run, dead: Seen) -> None:
+    """Labels, the IP, users' view of it, a backup."""
+    give_up(run, dead)
+    with run.progress.stage("floating IP"):
+        moving.assign(run)
+    with run.progress.stage("health"):
+        prove(run)
+    backup(run)
+
+
+def lost(world: World) -> Seen:
+    """The server that served and is dead. Raises BakehouseError when that is not clear."""
     alive = [seen for seen in world.servers if seen.primary]
     if alive:
         raise BakehouseError(
@@ -124,13 +135,18 @@ def choose(world: World) -> tuple[Seen, Seen]:
             f"{len(dead)} servers of {world.site.name} are labelled active",
             "`invoke status`; label the one that served last as role=active at the provider",
         )
-    heirs = [seen for seen in world.servers if seen.state in SPARE]
+    return dead[0]
+
+
+def choose(world: World) -> Seen:
+    """The standby with the newest data. Raises BakehouseError when there is none."""
+    heirs = [seen for seen in world.servers if seen.state in HEIRS]
     if not heirs:
         raise BakehouseError(
             f"no standby of {world.site.name} is left",
             "restore the newest backup (docs/backup.md)",
         )
-    return dead[0], max(heirs, key=lambda seen: (replayed_at(seen) or 0.0, seen.name))
+    return max(heirs, key=lambda seen: (replayed_at(seen) or 0.0, seen.name))
 
 
 def replayed_at(seen: Seen) -> float | None:
@@ -143,6 +159,16 @@ def measure(heir: Seen) -> Loss:
     """How old its newest commit is now."""
     at = replayed_at(heir)
     return Loss(None if at is None else max(0, round(time.time() - at)), heir.name)
+
+
+def fence_returned(site: Site) -> None:
+    """A server that was given up, and is on again, works no more: it could not be told while it was
+    off, and it may not have heard it from the one that serves."""
+    claim = newest(site.provider, site.name)
+    for server in site.provider.servers(site.name):
+        if claim and server.labels.get(ROLE) == GIVEN_UP and server.status != "off":
+            with suppress(BakehouseError):  # one that does not answer is not at the IP either
+                site.contact(server).program("guard", "retire", str(claim.number))
 
 
 def give_up(run: Run, dead: Seen) -> None:

@@ -60,7 +60,10 @@ def make(run: Run) -> None:
     part_spares(run)
     pair.introduce(run.blue, run.green, run.site.spec.ssh.port)
     run.progress.say("copying the database and files")
-    run.green.program("swap", "prepare", given=order(run), timeout=PREPARE)
+    prepared = run.green.program("swap", "prepare", given=order(run), timeout=PREPARE)
+    restless = preflight.restless(prepared.get("pending", {}))
+    if restless:
+        raise BakehouseError("; ".join(restless), "nothing was changed on the server that serves")
     different = preflight.mismatch(run.green.hand("hello"))
     if different:
         raise BakehouseError(

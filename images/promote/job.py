@@ -177,7 +177,13 @@ def job(
             f"{found.id} has no passing report", f"prove it: `invoke test-image --image {found.id}`"
         )
     plan = stored_plan.load(site.home, found.id)
-    return Job(site, verb, found, number, plan, _strategy(strategy or plan.image.data.strategy))
+    ours = plan.image.data.strategy
+    if _strategy(strategy or ours) != ours:
+        raise UsageError(
+            f"--strategy {strategy}: {found.id} keeps its data by {ours}",
+            "it is a part of the image: change data.strategy in the spec and bake",
+        )
+    return Job(site, verb, found, number, plan, ours)
 
 
 def newest_good(site: Site) -> tuple[str, tuple[str, ...]]:

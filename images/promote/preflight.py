@@ -16,6 +16,15 @@ LONG: Final = 30.0
 BACKLOG: Final = 16
 """Log segments (16 MiB each) that may wait for archiving."""
 
+FROZEN: Final = 15.0
+"""Seconds that Postgres' stop may wait for a standby that is frozen (`wal_sender_timeout`)."""
+
+PENDING: Final = 256 << 20
+"""Bytes of files that change while the first copy is made: the last pass has to carry as much."""
+
+PASS: Final = 5.0
+"""Seconds of a pass over the files that finds little to do; the pause waits for one."""
+
 ROOM: Final = 1.2
 """Times what blue's disk holds that green's must have: the copy, and what is written meanwhile."""
 
@@ -34,7 +43,9 @@ def reasons(
     `blue` is what blue's hand says of itself (`hello`), `was` the plan of its image where that is
     still known. Each reason names what to do.
     """
-    found = [*_serving(blue), *_platform(plan, blue), *_space(blue, disk), *_accounts(plan, was)]
+    found = [*_serving(blue), *_platform(plan, blue), *_strategy(plan, blue), *_accounts(plan, was)]
+    if plan.data.strategy == "replica":
+        found += _space(blue, disk)
     postgres = blue.get("postgres")
     if plan.postgres and postgres:
         found += _postgres(plan, postgres)
@@ -61,6 +72,17 @@ def _platform(plan: ImagePlan, blue: Facts) -> list[str]:
     if there == plan.system.architecture:
         return []
     return [f"blue is {there} and the image is {plan.system.architecture}: bake it for {there}"]
+
+
+def _strategy(plan: ImagePlan, blue: Facts) -> list[str]:
+    """What no version before this one tells is not known."""
+    there, here = blue.get("strategy", plan.data.strategy), plan.data.strategy
+    if there == here:
+        return []
+    return [
+        f"blue keeps its data by {there} and the image by {here}: deploy the image as another spec "
+        "and carry the data over from a backup (docs/backup.md)"
+    ]
 
 
 def _space(blue: Facts, disk: int) -> list[str]:
@@ -104,6 +126,7 @@ def _postgres(plan: ImagePlan, postgres: Facts) -> list[str]:
         )
     if postgres["prepared"]:
         found.append(f"{postgres['prepared']} prepared transactions are open: end them")
+    found += _frozen(postgres["settings"].get("wal_sender_timeout"))
     past = [f"{one['role']} in {one['database']}" for one in postgres["past_pooler"]]
     if past:
         found.append(
@@ -113,6 +136,36 @@ def _postgres(plan: ImagePlan, postgres: Facts) -> list[str]:
         found.append(
             f"{postgres['archive_backlog']} log segments wait for archiving: stopping Postgres "
             "would wait for them; see why the archive is slow"
+        )
+    return found
+
+
+def _frozen(timeout: str | None) -> list[str]:
+    """`wal_sender_timeout` in milliseconds, 0 for none; None when an old hand does not tell."""
+    if timeout is None or 0 < int(timeout) <= FROZEN * 1000:
+        return []
+    told = f"{int(timeout) / 1000:g} s" if int(timeout) else "off"
+    return [
+        f"wal_sender_timeout is {told}: a standby that freezes would hold up Postgres' stop; "
+        f"set it to {FROZEN:g} s or less"
+    ]
+
+
+def restless(pending: Facts) -> list[str]:
+    """Why the files of green, which were carried, would take too long to carry again in the pause.
+
+    `pending` is what a pass would carry now, and the seconds that it took to find that out.
+    """
+    found = []
+    if pending.get("bytes", 0) > PENDING:
+        found.append(
+            f"{pending['bytes'] / 1e6:.0f} MB of files changed while they were copied, and the "
+            f"pause has room for {PENDING / 1e6:.0f} MB: promote when less is written"
+        )
+    if pending.get("seconds", 0.0) > PASS:
+        found.append(
+            f"a pass over the files takes {pending['seconds']:.0f} s, and the pause has room for "
+            f"{PASS:g} s: keep fewer files, or keep them elsewhere"
         )
     return found
 

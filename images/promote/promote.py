@@ -28,7 +28,7 @@ from specs.errors import BakehouseError, UsageError
 from specs.model import Strategy
 
 LAST: Final = STEPS[-1].number
-TABLES: Final[Mapping[str, tuple[Step, ...]]] = {"replica": STEPS, "none": STATELESS}
+TABLES: Final[Mapping[Strategy, tuple[Step, ...]]] = {"replica": STEPS, "none": STATELESS}
 """The steps by strategy."""
 
 
@@ -45,6 +45,7 @@ def promote(wanted: Job, progress: Progress, until: int = LAST) -> Outcome:
         )
     refuse_unfinished(wanted.site)
     records.bring(wanted.site)  # whatever serves may have to come back
+    blue_lost.fence_returned(wanted.site)
     world = look(wanted.site)
     blue = world.active()
     if blue.image == wanted.image.id:
@@ -68,6 +69,7 @@ def resume(site: Site, progress: Progress) -> Outcome | None:
             lease.release()
         return None
     goal = read_goal(site, claim)
+    blue_lost.fence_returned(site)
     secrets = goal.job.secrets()
     with leased(site, goal.labels()) as (lease, log):
         if goal.job.verb == "first":

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from . import guard, holding, pooling, replication, roles, state, wire
+from . import guard, holding, late, pooling, replication, roles, state, wire
 from .roles import Role
 from .state import ProgramError
 
@@ -98,6 +98,7 @@ def stop_apps(patience: float = 90) -> None:
     """The apps with files are gone: nothing writes into them any more."""
     if units := [f"bakehouse-app@{app['name']}.service" for app in holding.apps()]:
         systemctl("stop", *units, patience=patience)
+    late.drop()
 
 
 def start_apps() -> None:
@@ -206,6 +207,7 @@ def back_to_work() -> None:
     holding.drain(False)
     start_apps()
     holding.drop()
+    late.drop()
     start_workers()
 
 

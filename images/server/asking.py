@@ -33,6 +33,14 @@ def command() -> list[str]:
     return ["ssh", "-F", CONFIG, "-oControlMaster=no", "-oControlPath=none", "-T", "peer"]
 
 
+class UnknownError(RefusedError):
+    """The other server's version does not know this question."""
+
+
+UNKNOWN: Final = "no such verb"
+"""How every version's hand begins its answer to a question that it does not know."""
+
+
 class Line:
     """Questions to the hand in one epoch, one after another."""
 
@@ -54,9 +62,18 @@ class Line:
         except (OSError, ValueError) as error:
             self.close()
             raise LostError(f"{do}: no answer from the peer ({error})") from error
+        if isinstance(answer, dict) and str(answer.get("error", "")).startswith(UNKNOWN):
+            raise UnknownError(f"{do}: the peer's version does not know this question")
         if not isinstance(answer, dict) or answer.get("ok") is not True:
             raise RefusedError(f"{do}: the peer refused: {answer}")
         return answer
+
+    def ask_if_known(self, do: str, limit: float = LIMIT, **words: object) -> dict[str, Any] | None:
+        """The same, for what the swap can do without; None when the other version has no such."""
+        try:
+            return self.ask(do, limit, **words)
+        except UnknownError:
+            return None
 
     def _open(self) -> subprocess.Popen[bytes]:
         self.rest = b""

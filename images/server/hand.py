@@ -25,44 +25,27 @@ from . import (
     apps,
     guard,
     holding,
+    late,
     pooling,
     preflight,
     replication,
     roles,
     sending,
     state,
-    wire,
 )
 from .roles import State
+from .session import Session
 from .state import ProgramError
+
+WAIT: Final = 1.0
+"""Seconds that `late` waits for an answer that is ready."""
 
 Answer = dict[str, Any]
 Question = Mapping[str, Any]
 
 
-class Hand:
-    """One session: its connections, opened when they are first needed."""
-
-    def __init__(self) -> None:
-        self._postgres: wire.Wire | None = None
-        self._console: wire.Wire | None = None
-
-    def postgres(self) -> wire.Wire:
-        """This server's Postgres."""
-        self._postgres = self._postgres or wire.postgres()
-        return self._postgres
-
-    def console(self) -> wire.Wire:
-        """The pooler's console."""
-        self._console = self._console or wire.pooler()
-        return self._console
-
-    def hang_up(self) -> None:
-        """Forget both connections: after a failure nobody knows what they will say next."""
-        for connection in (self._postgres, self._console):
-            if connection:
-                connection.close()
-        self._postgres = self._console = None
+class Hand(Session):
+    """What the peer may ask."""
 
     def answer(self, question: Question) -> Answer:
         """Do one verb; every failure is an answer, too."""
@@ -89,8 +72,6 @@ class Hand:
         before = "serving" in needs and roles.primary(role, boot)
         if not (own and live) and not before:
             raise ProgramError(f"{question['do']}: refused, this server is {guard.told(role)}")
-
-    # What is asked before and beside a swap.
 
     def hello(self, _: Question) -> Answer:
         """What a preflight wants to know of this server (`preflight.facts`)."""
@@ -151,8 +132,6 @@ class Hand:
                     raise ProgramError(f"{app['name']} on the peer, by the tunnel: {why}")
         return {}
 
-    # Steps 2 and 3.
-
     def slot(self, question: Question) -> Answer:
         """A slot `name` keeps the log for the peer."""
         acts.make_slot(self.postgres(), question["name"])
@@ -174,8 +153,6 @@ class Hand:
         acts.sync_names(self.postgres(), question["names"])
         return {}
 
-    # Steps 4 to 8.
-
     def stop_workers(self, _: Question) -> Answer:
         """No worker, no timer and no backup runs here; `stopped` are those that did."""
         return {"stopped": acts.stop_workers()}
@@ -189,6 +166,10 @@ class Hand:
         """New requests to apps with files wait; `running` ones go on."""
         holding.hold()
         return {"running": holding.running()}
+
+    def hold_answers(self, _: Question) -> Answer:
+        """Requests that still run are answered once what they wrote was carried; how many."""
+        return {"held": late.hold()}
 
     def checkpoint(self, _: Question) -> Answer:
         """What was dirty at the start is on the disk."""
@@ -256,6 +237,19 @@ class Hand:
         holding.forward()
         return {}
 
+    def late(self, _: Question) -> Answer:
+        """As soon as one of the held answers is `ready`, else after `WAIT`; `running` as above.
+
+        Asked again within `late.SECONDS`, or the answers go out.
+        """
+        ready = late.wait(WAIT)
+        return {"ready": [list(pair) for pair in ready], "running": holding.running()}
+
+    def let_answer(self, question: Question) -> Answer:
+        """What the requests of these `answers` wrote was carried: they go out."""
+        late.let_go({(int(replica), int(caddy)) for replica, caddy in question["answers"]})
+        return {}
+
     def follow(self, question: Question) -> Answer:
         """Postgres runs as the peer's standby: application_name `name`, the peer's slot `slot`."""
         acts.follow(question["name"])
@@ -297,6 +291,7 @@ VERBS: Final[Mapping[str, tuple[Verb, Roles | None]]] = {
     "stop_workers": (Hand.stop_workers, ARMED),
     "stop_apps": (Hand.stop_apps, ("armed", "following")),
     "hold": (Hand.hold, ARMED),
+    "hold_answers": (Hand.hold_answers, ARMED),
     "checkpoint": (Hand.checkpoint, BEFORE),
     "pause": (Hand.pause, ARMED),
     "stop_postgres": (Hand.stop_postgres, ARMED),
@@ -304,6 +299,8 @@ VERBS: Final[Mapping[str, tuple[Verb, Roles | None]]] = {
     "point_pooler": (Hand.point_pooler, ANY),
     "resume": (Hand.resume, ("armed", "following")),
     "forward": (Hand.forward, ("following",)),
+    "late": (Hand.late, ("following",)),
+    "let_answer": (Hand.let_answer, ("following",)),
     "follow": (Hand.follow, ("following",)),
     "restore": (Hand.restore, ANY),
     "drain": (Hand.drain, WITHIN),

@@ -40,6 +40,7 @@ def plain() -> dict[str, Any]:
         "free": disk.f_bavail * disk.f_frsize,
         "files": (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
         "held": [app["name"] for app in holding.apps()],
+        "strategy": state.server()["data"]["strategy"],
         "postgres": None,
     }
 

@@ -40,7 +40,9 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
             unit("restart", "bakehouse-databases.service")
             unit("start", "pgbouncer.service")
         cold = _timed(journal, "2 apps", lambda: warm_apps(server))
-        left = sync.pending(sync.folders(server))
+        begin = time.monotonic()
+        left: dict[str, float] = {**sync.pending(sync.folders(server))}
+        left = {**left, "seconds": round(time.monotonic() - begin, 3)}
         return {"streaming": bool(server["postgres"]), "cold": cold, "pending": left}
     finally:
         line.close()

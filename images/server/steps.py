@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from . import acts, guard, holding, pooling, prepare, release, replication, state, sync, wire
+from . import acts, guard, holding, late, pooling, prepare, release, replication, state, sync, wire
 from .facts import Facts
 from .state import ProgramError
 from .swapping import Pass, Swap, unit
@@ -32,10 +32,10 @@ def warm_up(swap: Swap) -> Facts:
     """Whatever would take long inside the pause, while blue serves: dirty pages, files."""
     if swap.facts.database:
         pooling.point("here")  # a former blue's led to the peer, past the peer's own pooler
-        swap.line.ask("probe")
+        swap.line.ask_if_known("probe")
         swap.line.ask("checkpoint", limit=300)
     swap.cold = prepare.cold_apps(swap.server)
-    swap.line.ask("reach", but=swap.cold)
+    swap.line.ask_if_known("reach", but=swap.cold)
     sync.run(sync.folders(swap.server))
     return replace(swap.facts, warm=True)
 
@@ -77,12 +77,17 @@ def settle(swap: Swap) -> Facts:
 
 
 def hold(swap: Swap) -> Facts:
-    """New requests to apps with files wait; running ones end, or go on and are carried later."""
+    """New requests to apps with files wait; running ones end, or go on and are carried later.
+
+    From then on the answers of those wait, too, so whatever was answered before is in the pass.
+    """
     ready = swap.ready or sync.Ready(sync.folders(swap.server))
     swap.line.ask("hold")
     end = time.monotonic() + RUNNING_ENDS
     while (running := swap.line.ask("running")["running"]) and time.monotonic() < end:
         time.sleep(0.01)
+    if running:
+        swap.line.ask_if_known("hold_answers")
     swap.late = bool(running)
     swap.files = Pass(ready)
     return replace(swap.facts, held=True)
@@ -183,6 +188,8 @@ def resume(swap: Swap) -> Facts:
 
 def start_apps(swap: Swap) -> Facts:
     """The apps that could not start before green's database could be written; mostly none."""
+    if swap.facts.alone and swap.facts.database:
+        pooling.point("here")  # a former blue's led to the peer, and no app starts without it
     cold = prepare.cold_apps(swap.server) if swap.cold is None else swap.cold
     for name in cold:
         unit("restart", f"bakehouse-app@{name}.service")
@@ -219,6 +226,7 @@ def reconcile(swap: Swap) -> Facts:
         unit("restart", "bakehouse-databases.service")
     holding.drop()
     holding.drain(False)
+    late.drop()
     return replace(swap.facts, reconciled=True)
 
 
@@ -228,5 +236,5 @@ def work(swap: Swap) -> Facts:
     if acts.active(["caddy.service"]):
         unit("try-reload-or-restart", "caddy.service")
     if swap.facts.database and not swap.facts.alone:
-        swap.line.ask("probe")
+        swap.line.ask_if_known("probe")
     return replace(swap.facts, working=True)

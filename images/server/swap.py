@@ -21,10 +21,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from . import guard, orders, prepare, state, sync
-from .asking import Line, LostError
+from .asking import Line, LostError, RefusedError
 from .facts import End, Facts, ended, lacks_time, outcome, pending
 from .journal import Journal
 from .look import look
@@ -43,6 +43,9 @@ STUCK: Final = 60.0
 
 LATE: Final = 900.0
 """Seconds that uploads which ran at the hold may take to end."""
+
+BETWEEN: Final = 0.5
+"""Seconds between two passes over late files when no answer waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,40 +146,85 @@ def give_back(swap: Swap, why: str) -> Over:
 def late_files(swap: Swap) -> None:
     """Carry what requests still write on blue that ran at the hold, then end blue's apps.
 
-    What was deleted here since is not carried again, unless the unit was killed in between. Ends
-    when another swap begins: the files here are then carried themselves.
+    Their answers wait at blue for the pass that comes after them (`late`). What was deleted here
+    since is not carried again, unless the unit was killed in between. Ends when another swap
+    begins: the files here are then carried themselves.
     """
     paths, end = sync.folders(swap.server), time.monotonic() + LATE
     running, passes = swap.late, 0
     while running and time.monotonic() < end:
-        role = guard.load()
-        if (role.epoch, role.state) != (swap.epoch, "serving"):
+        if not ours(swap):
             return
-        running = bool(swap.line.ask("running")["running"])  # a last pass after the last request
+        found = ending(swap)
+        running = bool(found["running"])  # a last pass after the last request
         sync.run(paths, "late", swap.known)
         passes += 1
-        time.sleep(1 if running else 0)
+        if found["ready"]:
+            swap.line.ask("let_answer", answers=found["ready"])
+        elif running:
+            time.sleep(BETWEEN)
     swap.line.ask("stop_apps", limit=120)
     swap.journal.write("11 late files", "done", passes=passes)
+
+
+def ending(swap: Swap) -> dict[str, Any]:
+    """What of the requests at blue still runs, and whose answers are `ready`; at once, or as soon
+    as one is. Without that an upload's file comes a moment after its answer."""
+    try:
+        found = swap.line.ask_if_known("late")
+    except RefusedError as error:
+        swap.journal.write("11 late files", "not held", why=str(error))
+        found = None
+    return found or {"ready": [], **swap.line.ask("running")}
+
+
+def ours(swap: Swap) -> bool:
+    """Whether this swap is still the last one, and this server serves by it."""
+    role = guard.load()
+    return (role.epoch, role.state) == (swap.epoch, "serving")
+
+
+def see_off(swap: Swap) -> None:
+    """`late_files`, in spite of a blue that is silent for a while."""
+    end = time.monotonic() + LATE
+    while ours(swap) and time.monotonic() < end:
+        try:
+            late_files(swap)
+        except LostError as error:
+            swap.journal.write("11 late files", "failed", why=str(error))
+            time.sleep(BETWEEN)
+        except ProgramError as error:
+            swap.journal.write("11 late files", "left", why=str(error))
+            break
+        else:
+            break
+    orders.tell(swap, "swapped", "")
 
 
 def run() -> None:
     """Carry out the order that is there, unless it is already over."""
     order = orders.read()
-    if order is None or orders.result(order):
+    over = order and orders.result(order)
+    if order is None or (over and not over.get("late")):
         return
     epoch = int(order["epoch"])
     role = guard.load()
-    if role.epoch != epoch or role.state == "standby":
+    if not over and (role.epoch != epoch or role.state == "standby"):
         guard.standby(epoch)
     server = state.server()
     facts = Facts(bool(server["postgres"]), "", "standby")
     swap = Swap(order, server, Line(epoch), Journal(epoch), facts)
-    over = carry_out(swap)
-    swap.journal.write("end", over.end, why=over.why)
-    orders.tell(swap, over.end, over.why, unfence=over.unfence)
-    if over.end == "swapped" and not swap.facts.alone:
-        late_files(swap)
+    if over:  # killed while it carried late files
+        swap.facts = replace(swap.facts, followed=bool(over["second_copy"]))
+    else:
+        carried = carry_out(swap)
+        swap.journal.write("end", carried.end, why=carried.why)
+        late = carried.end == "swapped" and not swap.facts.alone
+        orders.tell(swap, carried.end, carried.why, unfence=carried.unfence, late=late)
+        if not late:
+            sync.close()
+            return
+    see_off(swap)
     sync.close()
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from tests.load import ledger, truth
 ROOT = Path(__file__).parents[2]
 NAME = "hobby"
 DEPLOY = """
-deploy: {confirm: 3, drain: 15}
+deploy: {confirm: 6, drain: 15}
 secrets:
   sources:
     borg_passphrase: {command: [echo, of no use elsewhere]}
@@ -46,6 +46,7 @@ class Deployment:
     """A spec, a home that shares the real one's images, and a cloud in it."""
 
     folder: Path
+    name: str = NAME
     images: tuple[str, ...] = ()
     runs: int = field(default=0)
     patience: float = 600
@@ -57,7 +58,7 @@ class Deployment:
 
     @property
     def spec(self) -> Path:
-        return self.folder / "specs/hobby.yaml"
+        return self.folder / f"specs/{self.name}.yaml"
 
     @property
     def cloud(self) -> Local:
@@ -84,6 +85,17 @@ class Deployment:
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
 
+    def state(self, server: str) -> str:
+        """What a server's guard says; "" when it does not answer."""
+        found = {one["name"]: one["state"] for one in self.told("status")["servers"]}
+        return str(found[server])
+
+    def listed(self) -> list[dict[str, Any]]:
+        """What `generations` prints."""
+        words = ["generations", "--store", str(self.home.root), "--json"]
+        line = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *words]
+        return list(json.loads(run(line, cwd=ROOT).stdout))
+
     def begin(self, *words: str) -> Process:
         """Start a verb and do not wait for it."""
         self.runs += 1
@@ -92,7 +104,7 @@ class Deployment:
 
     def journal(self) -> list[dict[str, Any]]:
         """What the operator wrote down so far."""
-        return list(journal(self.home, NAME).steps())
+        return list(journal(self.home, self.name).steps())
 
     def wait_for(self, seen: int, event: str, step: object, patience: float = 180) -> None:
         """Until this line stands in the journal after the first `seen` ones."""
@@ -105,7 +117,7 @@ class Deployment:
 
     def servers(self) -> list[Server]:
         """All servers of the spec."""
-        return list(self.cloud.servers(NAME))
+        return list(self.cloud.servers(self.name))
 
     def active(self) -> Server:
         """The server that the labels call active."""
@@ -125,7 +137,7 @@ class Deployment:
     @contextmanager
     def users(self, rate: float) -> Iterator[Path]:
         """Load through the floating IP; the folder of its books."""
-        ip = self.provider.floating_ip(NAME)
+        ip = self.provider.floating_ip(self.name)
         self.runs += 1
         books = self.folder / f"books-{self.runs}"
         books.mkdir()
@@ -153,27 +165,61 @@ def kill(process: Process) -> None:
 
 def prepare(folder: Path) -> Deployment:
     """Both images are built, or found again, in the real home; the new home has them, too."""
-    found = Deployment(folder)
-    shutil.copytree(ROOT / "specs", found.spec.parent, ignore=shutil.ignore_patterns("many*"))
+    found = begun(folder, NAME)
     text = found.spec.read_text(encoding="utf-8") + DEPLOY
-    shared = find_home()
-    found.home.root.mkdir()
     for changed in (text, text.replace(LINE, LINE + CHANGED)):
-        found.spec.write_text(changed, encoding="utf-8")
-        built = build(read(found.spec), found.spec, shared, Progress())
-        found.images += (built.image.id,)
-    found.home.images.symlink_to(shared.images)
-    for image in found.images:
-        store.add_generation(found.home, NAME, image)
+        bake(found, changed)
     return found
+
+
+def begun(folder: Path, name: str) -> Deployment:
+    """The project's specs, and a home without images that shares the real one's."""
+    found = Deployment(folder, name)
+    shutil.copytree(ROOT / "specs", found.spec.parent, ignore=shutil.ignore_patterns("many*"))
+    found.home.root.mkdir()
+    find_home().images.mkdir(parents=True, exist_ok=True)
+    found.home.images.symlink_to(find_home().images)
+    return found
+
+
+def bake(found: Deployment, text: str) -> None:
+    """One more generation, of the spec with this text."""
+    found.spec.write_text(text, encoding="utf-8")
+    built = build(read(found.spec), found.spec, find_home(), Progress())
+    add(found, built.image.id)
+
+
+def twin(found: Deployment) -> None:
+    """One more generation: the newest image once more under another id, without a bake.
+
+    What a promote does is the same for an image of other content.
+    """
+    first = store.look_up(found.home, found.images[-1])
+    other = replace(first, id=f"{found.name}-{os.urandom(6).hex()}")
+    folder = found.home.images / other.id
+    shutil.copytree(found.home.images / first.id, folder, copy_function=os.link)
+    (folder / store.RECORD).unlink()
+    (folder / store.RECORD).write_text(json.dumps(asdict(other)), encoding="utf-8")
+    add(found, other.id)
+
+
+def add(found: Deployment, image: str) -> None:
+    found.images += (image,)
+    store.add_generation(found.home, found.name, image)
 
 
 @contextmanager
 def deployed(folder: Path) -> Iterator[Deployment]:
     """The first generation serves; in the end nothing of the cloud is left."""
-    found = prepare(folder)
+    with served(prepare(folder)) as found:
+        yield found
+
+
+@contextmanager
+def served(found: Deployment) -> Iterator[Deployment]:
+    """The same for a deployment with its images."""
     try:
-        found.invoke("promote", "--first", "--image", f"{NAME}@1")
+        found.invoke("promote", "--first", "--image", f"{found.name}@1")
         yield found
     finally:
         collect(find_garbage(found.home, servers=True, everything=True), lambda _: None)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 
 import pytest
 
-from images.server.asking import Line, LostError, RefusedError
+from images.server import hand
+from images.server.asking import UNKNOWN, Line, LostError, RefusedError, UnknownError
 
 HAND = """
 import json, sys, time
@@ -20,6 +24,8 @@ for line in sys.stdin:
     if asked["do"] == "babble":
         print("no JSON", flush=True)
     answer = {"ok": asked["do"] != "refuse", "asked": asked}
+    if asked["do"] == "news":
+        answer = {"ok": False, "error": "no such verb: " + line.strip()}
     print(json.dumps(answer)[:20], end="", flush=True)
     print(json.dumps(answer)[20:], flush=True)
 """
@@ -60,3 +66,21 @@ def test_a_line_that_breaks_is_opened_again(line: Line, do: str) -> None:
     with pytest.raises(LostError):
         line.ask(do)
     assert line.ask("hello")["asked"]["do"] == "hello"
+
+
+def test_a_question_of_a_newer_version_is_not_known_and_no_more(line: Line) -> None:
+    assert line.ask_if_known("news") is None
+    assert line.ask_if_known("hello") == line.ask("hello")
+    with pytest.raises(UnknownError):
+        line.ask("news")
+    with pytest.raises(RefusedError, match="refuse"):
+        line.ask_if_known("refuse")
+
+
+def test_our_own_hand_says_so_in_these_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"do": "news", "epoch": 1}\n'))
+    monkeypatch.delenv("SSH_ORIGINAL_COMMAND", raising=False)
+    told = io.StringIO()
+    with redirect_stdout(told):
+        hand.main()
+    assert json.loads(told.getvalue())["error"].startswith(UNKNOWN)

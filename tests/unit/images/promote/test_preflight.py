@@ -23,9 +23,14 @@ def facts() -> dict[str, Any]:
     return {
         "role": {"state": "serving", "epoch": 3},
         "architecture": "x86_64",
+        "strategy": "replica",
         "files": 2_000_000_000,
         "postgres": {
-            "settings": {"server_version_num": "170006", "data_checksums": "on"},
+            "settings": {
+                "server_version_num": "170006",
+                "data_checksums": "on",
+                "wal_sender_timeout": "10000",
+            },
             "in_recovery": False,
             "longest": 0.4,
             "prepared": 0,
@@ -72,6 +77,15 @@ CASES = {
     "prepared": (_set("postgres", "prepared", to=2), "2 prepared transactions"),
     "past the pooler": (_set("postgres", "past_pooler", to=[SESSION]), "postgres in guestbook"),
     "slow archive": (_set("postgres", "archive_backlog", to=40), "40 log segments"),
+    "a patient sender": (
+        _set("postgres", "settings", "wal_sender_timeout", to="60000"),
+        "wal_sender_timeout is 60 s",
+    ),
+    "a sender without end": (
+        _set("postgres", "settings", "wal_sender_timeout", to="0"),
+        "wal_sender_timeout is off",
+    ),
+    "another strategy": (_set("strategy", to="volume"), "blue keeps its data by volume"),
     "no database there": (_set("postgres", to=None), "blue has none"),
 }
 
@@ -104,6 +118,21 @@ def test_sessions_are_cut_only_with_consent() -> None:
 def test_a_database_is_not_left_behind() -> None:
     found = reasons(facts(), plan=replace(PLAN, postgres=None))
     assert found == ["blue has a database and the image has no postgres section: nothing moves it"]
+
+
+def test_files_must_come_to_rest() -> None:
+    assert preflight.restless({}) == []  # by an older version's hand
+    assert preflight.restless({"files": 3, "bytes": 10_000, "seconds": 0.2}) == []
+    busy, slow = preflight.restless({"files": 9, "bytes": 900_000_000, "seconds": 12.0})
+    assert "900 MB of files changed" in busy
+    assert "a pass over the files takes 12 s" in slow
+
+
+def test_room_counts_only_where_data_is_copied() -> None:
+    blue = facts()
+    blue["strategy"], blue["files"] = "volume", 9_000_000_000
+    plan = replace(PLAN, data=replace(PLAN.data, strategy="volume"))
+    assert reasons(blue, plan=plan) == []
 
 
 def test_a_copy_that_sorts_otherwise_is_found_on_green() -> None:

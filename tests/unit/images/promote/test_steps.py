@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from images.promote.blue_lost import Loss, accepted
+from images.promote.promote import table
 from images.promote.status import place
 from images.promote.steps import STEPS, STOPS
 from images.promote.watching import per_step
@@ -20,6 +21,14 @@ def test_what_a_failure_means_only_ever_hardens() -> None:
     meanings = [step.failure for step in STEPS if step.failure != "back"]
     assert meanings == sorted(meanings, key=order.index)
     assert [step.number for step in STEPS if step.failure == "back"] == [13]
+
+
+def test_where_nothing_is_copied_users_are_moved_as_ever() -> None:
+    steps = table("none")
+    numbers = [step.number for step in steps]
+    assert numbers == sorted(numbers)
+    assert steps[-3:] == STEPS[-3:]
+    assert [step.name for step in steps[:2]] == ["lease", "preflight"]
 
 
 def test_a_run_stops_only_where_the_world_stands_still() -> None:
