@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -187,20 +187,6 @@ def bake(found: Deployment, text: str) -> None:
     found.spec.write_text(text, encoding="utf-8")
     built = build(read(found.spec), found.spec, find_home(), Progress())
     add(found, built.image.id)
-
-
-def twin(found: Deployment) -> None:
-    """One more generation: the newest image once more under another id, without a bake.
-
-    What a promote does is the same for an image of other content.
-    """
-    first = store.look_up(found.home, found.images[-1])
-    other = replace(first, id=f"{found.name}-{os.urandom(6).hex()}")
-    folder = found.home.images / other.id
-    shutil.copytree(found.home.images / first.id, folder, copy_function=os.link)
-    (folder / store.RECORD).unlink()
-    (folder / store.RECORD).write_text(json.dumps(asdict(other)), encoding="utf-8")
-    add(found, other.id)
 
 
 def add(found: Deployment, image: str) -> None:
