@@ -58,7 +58,7 @@ def prove(run: Run) -> None:
     """Ask through the floating IP until the confirm time is over, or the drain time if that is
     longer. Raises UnhealthyError with what users would see."""
     deploy = run.site.spec.deploy
-    ip = run.site.provider.floating_ip(run.site.floating_ip)
+    ip = moving.floating_ip(run)
     asked = outside.questions(run.job.plan.image, ip, health=True)
     started = time.monotonic()
     failed: Counter[str] = Counter()

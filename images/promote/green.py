@@ -9,7 +9,7 @@ from images.hosts.certificates import renew_all
 from images.promote import pair, preflight, records
 from images.promote.job import GIVEN_UP, labels
 from images.promote.observe import REUSABLE, SPARE, World
-from images.promote.reach import Contact, UnreachableError
+from images.promote.reach import Contact, RefusedError, UnreachableError
 from images.promote.runs import Run
 from images.providers.base import GENERATION, IMAGE
 from images.secrets.deliver import deliver
@@ -89,18 +89,29 @@ def order(run: Run) -> dict[str, Any]:
     }
 
 
+def never(run: Run, contact: Contact) -> None:
+    """Green promises not to take over. Raises BakehouseError when it has."""
+    try:
+        contact.program("swap", "give-up", str(run.epoch))
+    except RefusedError as error:
+        raise BakehouseError(
+            f"{contact.name} is not given up, it may serve already: {error.message}",
+            "`invoke promote --resume` finds out",
+        ) from error
+
+
 def drop(run: Run) -> None:
     """Green is not to be: a server made for this run goes, an old one goes on following.
 
-    Blue forgets it first, so that nothing waits for its copy of the log.
+    Blue forgets it first, so that nothing waits for its copy of the log. Raises BakehouseError, and
+    nothing goes, when green has taken over.
     """
     contact = run.green
     if contact is None:
         return
     run.lease.check()
-    for side in (run.blue, contact):
-        with suppress(BakehouseError):
-            side.program("swap", "give-up", str(run.epoch))
+    with suppress(UnreachableError):  # whoever calls this knows that blue serves
+        never(run, contact)
     if not run.fresh:
         return
     provider = run.site.provider

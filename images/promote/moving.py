@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from images.promote import outside
 from images.promote.job import ACTIVE, STANDBY, labels
+from images.promote.lease import LostLeaseError
 from images.promote.reach import Contact
 from images.promote.runs import Run
-from images.providers.base import GENERATION, IMAGE
+from images.providers.base import GENERATION, IMAGE, FloatingIp
 from specs.errors import BakehouseError
 
 ATTEMPTS: Final = 5
 PAUSE: Final = 2.0
-"""Seconds from one attempt to move the IP to the next."""
+"""Seconds from one question to the provider to the next."""
+
+Told = TypeVar("Told")
 
 ARRIVAL: Final = 30.0
 """Seconds that may pass until green answers at the IP once the provider says that it has moved."""
@@ -22,7 +26,7 @@ ARRIVAL: Final = 30.0
 
 def at_green(run: Run) -> tuple[bool, str]:
     """Whether the provider says so, and users see green in every family."""
-    ip = run.site.provider.floating_ip(run.site.floating_ip)
+    ip = floating_ip(run)
     if run.green is None or ip.server != run.green.server.id:
         return False, f"the IP is at {ip.server or 'no server'}"
     asked = outside.questions(run.job.plan.image, ip)
@@ -35,8 +39,7 @@ def move(run: Run) -> None:
 
     Raises BakehouseError when the provider refuses for good, or green is not seen at the IP.
     """
-    run.lease.check()
-    mark(run)
+    patiently(run, lambda: mark(run))
     drain(run, True)
     tunnel_up(run)
     assign(run)
@@ -53,18 +56,36 @@ def move(run: Run) -> None:
 def assign(run: Run) -> None:
     """Ask until the provider confirms it. An error may hide a success, so look each time."""
     provider, name, green = run.site.provider, run.site.floating_ip, run.there().server.id
-    for attempt in range(1, ATTEMPTS + 1):
-        run.lease.check()
+
+    def ask() -> None:
         try:
             provider.assign(name, green)
-            return
-        except BakehouseError as error:
-            run.record("note", said=f"moving the IP: {error.message}")
-            if provider.floating_ip(name).server == green:
-                return
-            if attempt == ATTEMPTS:
+        except BakehouseError:
+            if provider.floating_ip(name).server != green:
                 raise
+
+    patiently(run, ask)
+
+
+def floating_ip(run: Run) -> FloatingIp:
+    """The floating IP as the provider has it now."""
+    return patiently(run, lambda: run.site.provider.floating_ip(run.site.floating_ip))
+
+
+def patiently(run: Run, ask: Callable[[], Told]) -> Told:
+    """The provider's answer, asked for again when it fails: green serves, there is no hurry and no
+    way back. Raises its last error, and LostLeaseError as soon as the lease is lost."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            run.lease.check()
+            return ask()
+        except LostLeaseError:
+            raise
+        except BakehouseError as error:
+            run.record("note", said=f"asked again: {error.message}")
         time.sleep(PAUSE)
+    run.lease.check()
+    return ask()
 
 
 def mark(run: Run) -> None:
@@ -87,7 +108,7 @@ def drain(run: Run, on: bool) -> None:
 
 def tunnel_up(run: Run) -> None:
     """Packets of connections that green does not know go on to blue, and its answers come back."""
-    ip = run.site.provider.floating_ip(run.site.floating_ip)
+    ip = floating_ip(run)
     floating = [address for address in (ip.v4, ip.v6) if address]
     green = run.there()
     for contact, peer in ((run.blue, green), (green, run.blue)):

@@ -172,6 +172,7 @@ def restored(run: Run, error: RestoredError) -> Outcome:
     """Blue serves again with every write; green is not needed any more."""
     why = f"{run.there().name} did not take over: {error.message}"
     run.record("restored", said=why)
+    watching.await_back(run)
     green.drop(run)
     run.lease.release()
     return replace(run.outcome(run.blue), rolled_back=True, why=why)

@@ -42,19 +42,25 @@ def swap(run: Run) -> None:
 
 
 def catch_up(run: Run, before: int) -> None:
-    """What became of the swap that an earlier run, of epoch `before`, had started, if it had.
+    """What became of the swap that an earlier run had started, if it had.
 
-    Stays with a unit that is still at it. Raises as `swap`.
+    Epoch `before` was the last run's, which may itself have only resumed. Stays with a unit that is
+    still at it. Raises as `swap`.
     """
     if run.green is None:
         return
     status = run.green.program("swap", "status")
-    if int(status.get("epoch") or 0) < before and status["state"] != "running":
-        return
-    if status["state"] in ("running", "swapped", "stuck"):
+    epoch = int(status.get("epoch") or 0)
+    if under_way(status["state"], epoch, int(run.green.program("guard", "status")["epoch"])):
         watch(run)
-    elif status["state"] == "restored":
+    elif status["state"] == "restored" and epoch >= before:
         raise RestoredError(str(status["error"]))
+
+
+def under_way(state: str, epoch: int, role: int) -> bool:
+    """Whether green's last order, of `epoch`, is what it now lives by: its guard knows none newer
+    than `role`. A server that served once, and follows now, tells of a swap that is long over."""
+    return state == "running" or (state in ("swapped", "stuck") and epoch == role)
 
 
 def watch(run: Run) -> None:
@@ -177,6 +183,36 @@ def give_back(run: Run, why: str) -> None:
     role = run.blue.hand("status")["role"]
     run.blue.program("guard", "restore", str(role["epoch"]), "--peer-off")
     raise RestoredError(why)
+
+
+def await_back(run: Run) -> None:
+    """Blue is at work again. One that went off meanwhile is switched on, and asks green, which
+    must be there until then, whether it may.
+
+    Raises BakehouseError when blue does not come back.
+    """
+    deadline = time.monotonic() + RETURN
+    while not at_work(run.blue):
+        found = {server.id: server for server in run.site.provider.servers(run.site.name)}
+        if run.blue.server.id in found and found[run.blue.server.id].status == "off":
+            run.lease.check()
+            run.note(f"{run.blue.name} is off, and has the newest data: it is switched on")
+            run.site.provider.power_on(run.blue.server.id)
+        if time.monotonic() > deadline:
+            raise BakehouseError(
+                f"{run.blue.name} holds the newest data and has not gone back to work",
+                "bring it back at the provider, then `invoke promote --resume`; do not delete it",
+            )
+        time.sleep(1)
+
+
+def at_work(contact: Contact) -> bool:
+    """Whether it says that it serves, and all of it was started again."""
+    try:
+        role = contact.hand("status")["role"]
+    except BakehouseError:
+        return False
+    return bool(role["primary"]) and not role["pending"]
 
 
 def reachable(contact: Contact) -> bool:

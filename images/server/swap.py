@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from . import guard, orders, prepare, state, sync
 from .asking import Line, LostError, RefusedError
-from .facts import End, Facts, ended, lacks_time, outcome, pending
+from .facts import End, Facts, Phase, ended, lacks_time, outcome, pending
 from .journal import Journal
 from .look import look
 from .state import ProgramError
@@ -123,10 +123,13 @@ def failed(swap: Swap, step: Step, error: Exception, trouble: Trouble) -> Over |
     if step.fails == "retry":
         if silent and lasted > GONE:
             swap.facts = replace(swap.facts, gone=True)
-        elif lasted > STUCK:
-            orders.tell(swap, "stuck", why, final=False)
-    elif silent and lasted > DOUBT:
-        orders.tell(swap, "stuck", why, final=False, power_off=True)
+        elif lasted > STUCK:  # claimed alone, it has taken no write: blue may still have it back
+            unfence = swap.facts.phase is Phase.CLAIMED
+            orders.tell(swap, "stuck", why, final=False, unfence=unfence)
+    elif silent:
+        swap.facts = replace(swap.facts, blue="armed")  # as far as is known: the fence comes next
+        if lasted > DOUBT:
+            orders.tell(swap, "stuck", why, final=False, power_off=True)
     return None
 
 

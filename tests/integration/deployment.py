@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +31,8 @@ from tests.load import ledger, truth
 
 ROOT = Path(__file__).parents[2]
 NAME = "hobby"
-DEPLOY = """
-deploy: {confirm: 6, drain: 15}
+DEPLOY = "{confirm: 6, drain: 15}"
+SECRETS = """
 secrets:
   sources:
     borg_passphrase: {command: [echo, of no use elsewhere]}
@@ -51,6 +51,7 @@ class Deployment:
     runs: int = field(default=0)
     patience: float = 600
     """Seconds that a verb may take."""
+    loads: int = field(default=0)
 
     @property
     def home(self) -> Home:
@@ -96,11 +97,15 @@ class Deployment:
         line = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *words]
         return list(json.loads(run(line, cwd=ROOT).stdout))
 
-    def begin(self, *words: str) -> Process:
-        """Start a verb and do not wait for it."""
+    def begin(self, *words: str, env: Mapping[str, str] | None = None) -> Process:
+        """Start a verb and do not wait for it; what it says is in `log`."""
         self.runs += 1
-        output = self.folder / f"run-{self.runs}.log"
-        return start(self.command(*words, "--json"), output=output, cwd=ROOT)
+        return start(self.command(*words, "--json"), output=self.log, env=env, cwd=ROOT)
+
+    @property
+    def log(self) -> Path:
+        """What the verb that was begun last has said."""
+        return self.folder / f"run-{self.runs}.log"
 
     def journal(self) -> list[dict[str, Any]]:
         """What the operator wrote down so far."""
@@ -135,15 +140,15 @@ class Deployment:
         return next(image for image in self.images if image != self.active().labels[IMAGE])
 
     @contextmanager
-    def users(self, rate: float) -> Iterator[Path]:
-        """Load through the floating IP; the folder of its books."""
+    def users(self, rate: float, *, slow: bool = True) -> Iterator[Path]:
+        """Load through the floating IP, slow transfers with it or not; the folder of its books."""
         ip = self.provider.floating_ip(self.name)
-        self.runs += 1
-        books = self.folder / f"books-{self.runs}"
+        self.loads += 1
+        books = self.folder / f"books-{self.loads}"
         books.mkdir()
         words = [sys.executable, "-m", "tests.load.client", str(books)]
-        addresses = filter(None, (ip.v4, ip.v6))
-        argv = self.provider.outside([*words, *addresses, "--rate", str(rate)])
+        words += [*filter(None, (ip.v4, ip.v6)), "--rate", str(rate)]
+        argv = self.provider.outside([*words, *([] if slow else ["--quick"])])
         process = start(argv, output=books / "users.log", cwd=ROOT)
         try:
             yield books
@@ -163,10 +168,10 @@ def kill(process: Process) -> None:
     process.stop(signal.SIGKILL)
 
 
-def prepare(folder: Path) -> Deployment:
+def prepare(folder: Path, deploy: str = DEPLOY) -> Deployment:
     """Both images are built, or found again, in the real home; the new home has them, too."""
     found = begun(folder, NAME)
-    text = found.spec.read_text(encoding="utf-8") + DEPLOY
+    text = found.spec.read_text(encoding="utf-8") + f"\ndeploy: {deploy}\n" + SECRETS
     for changed in (text, text.replace(LINE, LINE + CHANGED)):
         bake(found, changed)
     return found
@@ -195,9 +200,9 @@ def add(found: Deployment, image: str) -> None:
 
 
 @contextmanager
-def deployed(folder: Path) -> Iterator[Deployment]:
+def deployed(folder: Path, deploy: str = DEPLOY) -> Iterator[Deployment]:
     """The first generation serves; in the end nothing of the cloud is left."""
-    with served(prepare(folder)) as found:
+    with served(prepare(folder, deploy)) as found:
         yield found
 
 

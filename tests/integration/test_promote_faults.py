@@ -1,32 +1,44 @@
-"""What goes wrong in the middle of a promote, as data; after each case everything is still there.
+"""What goes wrong in the middle of a promote; after each case everything is still there.
 
     pytest --full tests/integration/test_promote_faults.py
     BAKEHOUSE_FAULT_SEED=7 pytest tests/integration/test_promote_faults.py -k random
 
-Each case promotes the image that does not serve, lets something happen at one line of the journal,
-and then only runs `promote --resume`, as the documentation says.
+Each case promotes the image that does not serve, lets something happen at one line of a journal,
+and then only runs `promote --resume`, as the documentation says. It begins with what the case
+before it left, so each case's promote proves the one before; after a failure all is made anew.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import signal
-import threading
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
-from images.promote.job import GIVEN_UP
-from images.promote.lease import TERM, newest
-from images.providers.base import IMAGE, ROLE, Server
-from images.run import Process
+from images.promote.job import ACTIVE, GIVEN_UP
+from images.providers.base import IMAGE, ROLE
 from specs.errors import BakehouseError
-from tests.integration.deployment import NAME, Deployment, deployed, kill
+from tests.integration.deployment import Deployment, deployed
+from tests.integration.faults import (
+    CASES,
+    FENCED,
+    HAPPENINGS,
+    OPERATOR,
+    STOPPED,
+    UNIT_MOMENTS,
+    Case,
+    begun,
+)
+from tests.integration.witness import CHECK, commits_past, forks, gather, witnessed
+from tests.load.ledger import read_ledger
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
@@ -36,252 +48,169 @@ RATE: Final = 10.0
 ATTEMPTS: Final = 4
 """How often a person may have to say `--resume`."""
 
-RECOVERY = "psql -XAtc 'SELECT pg_is_in_recovery()' -U postgres -h /run/postgresql postgres"
+CHECK_EVERY: Final = 8
+"""Cases from one `pg_amcheck` to the next."""
+
+SAMPLE: Final = [Case("kill unit", STOPPED), Case("green off", FENCED)]
+UNHARMED: Final = ("kill unit", "two at once", "IP call fails", "IP call answers late")
+"""What must not keep the run itself from its end."""
+
+GOES_ON: Final = ("kill operator", "kill two operators", "stop the operator")
+"""What must end forward, once somebody says `--resume`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """`what` happens once the journal has this line: an event and its step."""
+@dataclass(slots=True)
+class Stage:
+    """A deployment that is at rest between two cases, made anew when a case has spoilt it."""
 
-    what: str
-    event: str
-    step: object
+    folder: Path
+    standing: ExitStack = field(default_factory=ExitStack)
+    place: Deployment | None = None
+    played: int = 0
+    made: int = 0
 
-    @property
-    def name(self) -> str:
-        return f"{self.what} @ {self.event} {self.step}".replace(" ", "-")
+    def at_rest(self) -> Deployment:
+        """One server serves, another one follows it, and nobody works on them."""
+        if self.place is None:
+            self.made += 1
+            folder = self.folder / str(self.made)
+            folder.mkdir()
+            self.place = self.standing.enter_context(deployed(folder, "{confirm: 1, drain: 4}"))
+            self.place.told("promote", "--image", self.place.other())
+        return self.place
 
+    @contextmanager
+    def case(self, name: str) -> Iterator[Deployment]:
+        """For one case; what fails in it spoils the scene, and leaves what everybody wrote down."""
+        place = self.at_rest()
+        try:
+            yield place
+            self.played += 1
+            if self.played % CHECK_EVERY == 0:
+                sound(place)
+        except BaseException:
+            with suppress(BakehouseError):
+                gather(place, self.folder / "evidence" / f"{self.played}-{name}")
+            self.clear()
+            raise
 
-OPERATOR: Final = [("begins", step) for step in (2, 3, 12, 13, 14)] + [
-    ("done", step) for step in (0, 1, 2, 11, 12, 13)
-]
-SWAP: Final = [
-    ("green", step)
-    for step in (
-        "3 arm",
-        "3 sync",
-        "4 workers",
-        "4 hold",
-        "5 pause",
-        "6 stop",
-        "7 replayed",
-        "7 files",
-        "8 fence",
-        "9 claim",
-        "9 promote",
-        "10 point",
-        "10 resume",
-        "10 serve",
-        "11 follow",
-    )
-]
-HURTS: Final = [("green", s) for s in ("3 sync", "6 stop", "8 fence", "9 promote", "10 serve")]
-CASES: Final = [
-    *(Case("kill operator", *at) for at in [*OPERATOR, *SWAP]),
-    *(Case("kill unit", *at) for at in SWAP),
-    *(
-        Case(what, *at)
-        for what in ("green off", "green reboots", "blue off", "blue reboots", "cut network")
-        for at in HURTS
-    ),
-    *(
-        Case(what, *at)
-        for what in ("kill green's Postgres", "kill blue's Postgres")
-        for at in HURTS[:4]
-    ),
-    *(Case("two at once", *at) for at in [("begins", 2), ("green", "6 stop"), ("begins", 12)]),
-    *(Case("steal the lease", *at) for at in [("begins", 2), ("green", "6 stop"), ("begins", 12)]),
-    *(Case("stop the operator", *at) for at in [("begins", 2), ("green", "5 pause")]),
-]
-SAMPLE: Final = [Case("kill unit", "green", "6 stop"), Case("green off", "green", "8 fence")]
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A promote that runs: its process, and the two servers."""
-
-    place: Deployment
-    process: Process
-    blue: Server
-    wanted: str
-
-    def green(self) -> Server:
-        """The server that is to take over."""
-        return next(
-            server
-            for server in self.place.servers()
-            if server.labels[IMAGE] == self.wanted and server.id != self.blue.id
-        )
-
-
-def kill_operator(scene: Scene) -> None:
-    kill(scene.process)
-
-
-def kill_unit(scene: Scene) -> None:
-    scene.place.shell(scene.green(), "systemctl kill --signal=KILL bakehouse-swap || true")
-
-
-def off(server: Callable[[Scene], Server], again: float | None) -> Callable[[Scene], None]:
-    """Pull the plug, and put it back after so many seconds."""
-
-    def act(scene: Scene) -> None:
-        chosen = server(scene)
-        scene.place.cloud.power_off(chosen.id)
-        if again is not None:
-            time.sleep(again)
-            with suppress(BakehouseError):  # a run may have given it up and deleted it
-                scene.place.cloud.power_on(chosen.id)
-
-    return act
-
-
-def blue(scene: Scene) -> Server:
-    return scene.blue
-
-
-def green(scene: Scene) -> Server:
-    return scene.green()
-
-
-def kill_postgres(server: Callable[[Scene], Server]) -> Callable[[Scene], None]:
-    def act(scene: Scene) -> None:
-        line = "systemctl kill --signal=KILL 'postgresql@*' || true"
-        scene.place.shell(server(scene), line)
-
-    return act
-
-
-def cut_network(scene: Scene) -> None:
-    """The two do not hear each other for a while; everybody else hears both."""
-    peer = scene.blue.private
-    server = scene.green()
-    scene.place.shell(server, f"ip route add blackhole {peer}/32")
-    time.sleep(15)
-    with suppress(BakehouseError, StopIteration):
-        scene.place.shell(server, f"ip route delete blackhole {peer}/32")
-
-
-def two_at_once(scene: Scene) -> None:
-    told = scene.place.told("promote", "--image", scene.wanted, code=1)
-    assert "another run holds the lease" in told["error"]
-
-
-def steal(scene: Scene) -> None:
-    """Somebody's lease with the next number, which runs out at once."""
-    cloud = scene.place.cloud
-    last = newest(cloud, NAME)
-    assert last is not None
-    labels = {**last.goal, "owner": "thief", "expires": str(int(time.time()) + 3)}
-    cloud.make_note(f"{NAME}-lease-{last.number + 1}", {**labels, "state": "held"})
-
-
-def stop_operator(scene: Scene) -> None:
-    """It sleeps for longer than its lease, another one goes on, and then it wakes up."""
-    os.killpg(scene.process.pid, signal.SIGSTOP)
-    try:
-        time.sleep(TERM + 1)
-        scene.place.invoke("promote", "--resume", "--json", check=False)
-    finally:
-        os.killpg(scene.process.pid, signal.SIGCONT)
-
-
-HAPPENINGS: Final[dict[str, Callable[[Scene], None]]] = {
-    "kill operator": kill_operator,
-    "kill unit": kill_unit,
-    "green off": off(green, None),
-    "green reboots": off(green, 1),
-    "blue off": off(blue, None),
-    "blue reboots": off(blue, 1),
-    "cut network": cut_network,
-    "kill green's Postgres": kill_postgres(green),
-    "kill blue's Postgres": kill_postgres(blue),
-    "two at once": two_at_once,
-    "steal the lease": steal,
-    "stop the operator": stop_operator,
-}
+    def clear(self) -> None:
+        """Nothing stands any more."""
+        self.place = None
+        self.standing.close()
+        shutil.rmtree(self.folder / str(self.made), ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("faults")) as found:
-        found.told("promote", "--image", found.other())
-        yield found
-
-
-@contextmanager
-def observed(place: Deployment) -> Iterator[list[str]]:
-    """Each time that two servers accepted writes at once, which must be never."""
-    seen: list[str] = []
-    done = threading.Event()
-
-    def look() -> None:
-        while not done.wait(0.5):
-            writers = []
-            for server in place.servers():
-                with suppress(BakehouseError):
-                    if server.status == "running" and place.shell(server, RECOVERY).strip() == "f":
-                        writers.append(server.name)
-            if len(writers) > 1:
-                seen.append(f"{time.time()}: {' and '.join(writers)}")
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    found = Stage(tmp_path_factory.mktemp("faults"))
     try:
-        yield seen
+        yield found
     finally:
-        done.set()
-        thread.join()
+        found.standing.close()
 
 
 def play(place: Deployment, case: Case) -> None:
-    """One case from a pair at rest to a pair at rest."""
-    scene_blue, wanted, seen = place.active(), place.other(), len(place.journal())
-    with place.users(RATE) as books, observed(place) as doubles:
-        process = place.begin("promote", "--image", wanted)
-        scene = Scene(place, process, scene_blue, wanted)
-        place.wait_for(seen, case.event, case.step)
-        HAPPENINGS[case.what](scene)
-        code = process.popen.wait(300)
-        converge(place)
-        time.sleep(1)
-    assert doubles == []
+    """One case, from a pair at rest to a pair at rest."""
+    before = place.active()
+    lines = len(forks(place, before))
+    with place.users(RATE, slow=False) as books, witnessed(place) as witness:
+        scene = begun(place, case.fresh)
+        with ExitStack() as happening, scene.at(case.at):
+            happening.enter_context(contextmanager(HAPPENINGS[case.what])(scene))
+        code = scene.process.popen.wait(300)
+        said = last_word(place.log)
+        for act in scene.after:
+            act()
+        truthful(place, code, said, scene.wanted)
+        resumed = converge(place)
+        time.sleep(0.5)
+    assert witness.doubles == []
+    assert witness.looks > 50
+    assert len(read_ledger(books)) > 0
     difference = place.difference(books)
-    assert not (difference.lost or difference.altered), difference
-    serving = place.active().labels[IMAGE]
-    assert (code == 0) <= (serving == wanted), f"exit code {code}, but {serving} serves"
-    next_one = place.told("promote", "--image", place.other())
-    assert next_one["rolled_back"] is False
+    assert not any((difference.lost, difference.doubled, difference.altered)), difference
+    active = place.active()
+    if case.what in UNHARMED:
+        assert (code, resumed) == (0, 0), said
+    if case.what in GOES_ON:
+        assert active.labels[IMAGE] == scene.wanted
+    for fork in forks(place, active)[lines:]:
+        for server in place.servers():
+            if server.id != active.id and server.status == "running":
+                assert not commits_past(place, server, fork), server.name
 
 
-def converge(place: Deployment) -> None:
-    """What a person does: servers back on, and `--resume` until nothing is left to do."""
-    for _ in range(ATTEMPTS):
+def truthful(place: Deployment, code: int, said: dict[str, Any], wanted: str) -> None:
+    """The exit code and the last line say what is."""
+    if code == 0:
+        assert said["rolled_back"] is False, said
+        assert place.active().labels[IMAGE] == wanted, said
+    elif code > 0:
+        assert code == 1, said
+        assert said["error"], said
+        if said.get("rolled_back"):
+            assert place.active().labels[IMAGE] != wanted, said
+
+
+def last_word(log: Path) -> dict[str, Any]:
+    """The last line of JSON that a run has printed; empty when it was killed before."""
+    lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
+    return dict(json.loads(lines[-1])) if lines else {}
+
+
+def converge(place: Deployment) -> int:
+    """What a person does: servers back on, and `--resume` until nothing is left to do; how often
+    that took."""
+    for attempt in range(ATTEMPTS + 1):
         for server in place.servers():
             if server.status == "off" and server.labels[ROLE] != GIVEN_UP:
                 place.cloud.power_on(server.id)
+        status = place.invoke("status", "--json", check=False)
+        if status.code == 0 and at_rest(json.loads(status.stdout.splitlines()[-1])):
+            return attempt
         place.invoke("promote", "--resume", "--json", check=False)
-        if place.told("status")["lease"]["held"] is False:
-            return
-    raise AssertionError(place.invoke("status", check=False).stdout)
+    raise AssertionError(status.stdout + status.stderr)
+
+
+def at_rest(status: dict[str, Any]) -> bool:
+    """Nobody holds the lease, and one server serves, which is the one that is labelled so."""
+    serving = [server for server in status["servers"] if server["state"] in ("serving", "restored")]
+    labels = [server["label"] for server in serving]
+    return status["lease"]["held"] is False and labels == [ACTIVE]
+
+
+def sound(place: Deployment) -> None:
+    """No index of the server that serves lacks anything, no page is damaged."""
+    place.shell(place.active(), CHECK)
 
 
 @pytest.mark.parametrize("case", SAMPLE, ids=lambda case: case.name)
-def test_a_sample(place: Deployment, case: Case) -> None:
-    play(place, case)
+def test_a_sample(stage: Stage, case: Case) -> None:
+    with stage.case(case.name) as place:
+        play(place, case)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_fault(place: Deployment, case: Case) -> None:
-    play(place, case)
+def test_every_fault(stage: Stage, case: Case) -> None:
+    with stage.case(case.name) as place:
+        play(place, case)
 
 
-def test_a_random_fault(place: Deployment) -> None:
+def test_a_random_fault(stage: Stage) -> None:
     seed = int(os.environ.get("BAKEHOUSE_FAULT_SEED") or time.time_ns() % 1_000_000)
     print(f"BAKEHOUSE_FAULT_SEED={seed}")
     chooser = random.Random(seed)
-    at = chooser.choice([*OPERATOR, *SWAP])
-    play(place, Case(chooser.choice(sorted(HAPPENINGS)), *at))
+    at = chooser.choice([*OPERATOR, *UNIT_MOMENTS])
+    case = Case(chooser.choice(sorted(HAPPENINGS)), at)
+    with stage.case(f"random-{seed}") as place:
+        play(place, case)
+
+
+def test_the_next_promote_works_and_all_is_sound(stage: Stage) -> None:
+    with stage.case("the-end") as place:
+        assert place.told("promote", "--image", place.other())["rolled_back"] is False
+        sound(place)
 
 
 def test_the_table_is_large_enough() -> None:

@@ -1,10 +1,11 @@
 """The users: a steady rate of requests to the guestbook, from a process of its own.
 
-    python -m tests.load.client FOLDER ADDRESS... [--rate 100] [--port 80]
+    python -m tests.load.client FOLDER ADDRESS... [--rate 100] [--port 80] [--quick]
 
 Half of the requests go on new connections, half on kept ones; the addresses take turns. All the
 time one slow download, one slow upload and `IDLES` idle connections are open in each family; the
 idle ones are used again as soon as another generation answers, and at the latest after `IDLE_TIME`.
+With `--quick` nothing slow is on its way.
 
 What counts as failed: every request without a whole and right answer, for whatever reason, the
 first time; nothing is ever sent twice. A kept connection that the server closed while it was idle
@@ -64,8 +65,11 @@ class WrongError(Exception):
 class Load:
     """One run. All state is of the users' side."""
 
-    def __init__(self, books: Books, addresses: list[str], port: int, rate: float) -> None:
+    def __init__(
+        self, books: Books, addresses: list[str], port: int, rate: float, *, quick: bool = False
+    ) -> None:
         self.books, self.addresses, self.port, self.rate = books, addresses, port, rate
+        self.quick = quick
         self.kept: dict[str, deque[Connection]] = {address: deque() for address in addresses}
         self.entries: deque[tuple[str, str]] = deque(maxlen=1000)
         self.files: deque[tuple[str, str]] = deque(maxlen=100)
@@ -79,8 +83,9 @@ class Load:
     async def run(self) -> None:
         """Until `stopping` is set; then what runs comes to its end."""
         for address in self.addresses:
-            self.start(self.slow_download(address))
-            self.start(self.slow_upload(address))
+            if not self.quick:
+                self.start(self.slow_download(address))
+                self.start(self.slow_upload(address))
             self.start(self.watch(address))
             for _ in range(IDLES):
                 self.start(self.idle(address))
@@ -330,10 +335,10 @@ def right(answer: Answer, status: int) -> Answer:
     return answer
 
 
-async def main(folder: Path, addresses: list[str], port: int, rate: float) -> None:
+async def main(asked: argparse.Namespace) -> None:
     """Run until SIGTERM or SIGINT."""
-    books = Books(folder)
-    load = Load(books, addresses, port, rate)
+    books = Books(asked.folder)
+    load = Load(books, asked.addresses, asked.port, asked.rate, quick=asked.quick)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, load.stopping.set)
     await load.run()
@@ -346,5 +351,5 @@ if __name__ == "__main__":
     parser.add_argument("addresses", nargs="+")
     parser.add_argument("--port", type=int, default=80)
     parser.add_argument("--rate", type=float, default=100, help="requests a second")
-    asked = parser.parse_args()
-    asyncio.run(main(asked.folder, asked.addresses, asked.port, asked.rate))
+    parser.add_argument("--quick", action="store_true", help="no slow download, no slow upload")
+    asyncio.run(main(parser.parse_args()))

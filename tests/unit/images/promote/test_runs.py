@@ -20,7 +20,7 @@ from images.promote.lease import HeldLeaseError, newest, take
 from images.promote.promote import resume
 from images.promote.reach import Contact
 from images.promote.runs import Run, UnfinishedError, leased, refuse_unfinished, unfinished
-from images.providers.base import SPEC, Order
+from images.providers.base import SPEC, FloatingIp, Order
 from images.ssh import Door
 from images.store import Image
 from specs.errors import BakehouseError, UsageError
@@ -92,11 +92,19 @@ def test_a_killed_run_need_not_be_waited_for(site: Site) -> None:
 
 @dataclass
 class Moody(MemoryProvider):
-    """Moves the IP after so many errors only; with `late` a call works and says it failed."""
+    """Moves the IP after so many `errors` only, and shows it after so many more (`blind`); with
+    `late` a call works and says it failed."""
 
     errors: int = 0
     late: bool = False
+    blind: int = 0
     calls: list[str] = field(default_factory=list)
+
+    def floating_ip(self, name: str) -> FloatingIp:
+        self.blind -= 1
+        if self.blind >= 0:
+            raise BakehouseError("503 from the provider", "again")
+        return MemoryProvider.floating_ip(self, name)
 
     def assign(self, name: str, server: str) -> None:
         self.calls.append(server)
@@ -129,6 +137,14 @@ def test_a_provider_that_fails_twice_is_asked_again(
     moving.assign(run)
     assert len(provider.calls) == 3
     assert provider.floating_ip("hobby").server == run.there().server.id
+
+
+def test_a_provider_that_cannot_look_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving, "PAUSE", 0)
+    run = running(Site(Home(tmp_path), Moody(blind=3), HOBBY, SPEC_FILE))
+    assert moving.floating_ip(run).name == "hobby"
 
 
 def test_an_answer_that_comes_too_late_counts(tmp_path: Path) -> None:

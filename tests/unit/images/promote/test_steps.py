@@ -8,7 +8,7 @@ from images.promote.blue_lost import Loss, accepted
 from images.promote.promote import table
 from images.promote.status import place
 from images.promote.steps import STEPS, STOPS
-from images.promote.watching import per_step
+from images.promote.watching import per_step, under_way
 
 
 def test_every_step_of_the_design_is_there_in_order() -> None:
@@ -65,3 +65,20 @@ def test_parts_of_a_step_are_summed() -> None:
 
 def test_places_in_the_log_are_numbers() -> None:
     assert place("16/B374D848") == 0x16B374D848
+
+
+@pytest.mark.parametrize(
+    ("state", "epoch", "role", "so"),
+    [
+        ("running", 7, 7, True),
+        ("swapped", 7, 7, True),  # also when the run that resumes it is the second or third one
+        ("stuck", 7, 7, True),
+        ("swapped", 3, 6, False),  # it served from 3 on, and follows since 6
+        ("restored", 7, 7, False),
+        ("none", 0, 4, False),
+    ],
+)
+def test_a_swap_that_others_began_is_known_by_greens_own_record(
+    state: str, epoch: int, role: int, so: bool
+) -> None:
+    assert under_way(state, epoch, role) is so
