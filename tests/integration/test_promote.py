@@ -16,6 +16,8 @@ import pytest
 from images.providers.base import GENERATION, IMAGE
 from images.run import run, start
 from tests.integration.deployment import NAME, Deployment, deployed, kill
+from tests.integration.faults import FENCED, STOPPED, Case
+from tests.integration.playing import play
 from tests.load import http2
 from tests.load.ledger import counts, read_requests
 
@@ -23,6 +25,8 @@ pytestmark = pytest.mark.root
 
 RATE = 40.0
 """Requests a second."""
+
+SAMPLE = (Case("kill unit", STOPPED), Case("green off", FENCED))
 
 
 H2C = """
@@ -69,6 +73,12 @@ def test_promote_and_rollback_lose_nothing(hobby_cloud: Deployment) -> None:
     states = {server["label"]: server["state"] for server in status["servers"]}
     assert states == {"active": "serving", "standby": "following"}
     assert status["lease"]["held"] is False
+
+
+@pytest.mark.parametrize("case", SAMPLE, ids=lambda case: case.name)
+def test_a_sample_of_what_goes_wrong(hobby_cloud: Deployment, case: Case) -> None:
+    """`test_promote_faults` has them all."""
+    play(hobby_cloud, case)
 
 
 def test_a_change_by_hand_is_told_as_drift(hobby_cloud: Deployment) -> None:

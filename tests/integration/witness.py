@@ -15,7 +15,7 @@ from images.server.state import ProgramError
 from images.server.wire import Wire
 from specs.errors import BakehouseError
 from tests.integration.deployment import Deployment
-from tests.integration.faults import inside
+from tests.integration.scene import inside
 
 SOCKET: Final = "run/postgresql/.s.PGSQL.5432"
 RECOVERY: Final = "SELECT pg_is_in_recovery()"
