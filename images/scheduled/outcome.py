@@ -125,7 +125,7 @@ class Outcome:
             + (f"generation {self.serves} serves on" if self.serves else "nothing was changed"),
         }[self.end]
         fixed = len(self.cves()) if self.end in ("staged", "promoted") else 0
-        closes = f", closes {fixed} advisories" if fixed else ""
+        closes = f", closes {fixed} {'advisory' if fixed == 1 else 'advisories'}" if fixed else ""
         alarm = f"; ALARM: {self.alarm}" if self.alarm else ""
         return f"{self.spec}: {what}{closes}{alarm}"
 

@@ -21,6 +21,7 @@ from specs.read import read
 HOBBY = PROJECT / "specs/hobby.yaml"
 SPEC = read(HOBBY)
 CLOUDS = ("local", "hetzner", "digitalocean")
+SAYS = '#!/bin/sh\necho "$PWD: $TOKEN: $*"\n'
 needs_systemd = pytest.mark.skipif(
     not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed"
 )
@@ -59,6 +60,7 @@ def test_a_wrong_workflow_would_be_found(tmp_path: Path) -> None:
 def test_tokens_come_from_the_runner(tmp_path: Path) -> None:
     text = "".join(schedule(at("hetzner"), HOBBY, "github-actions").files.values())
     assert "HCLOUD_TOKEN: ${{ secrets.HCLOUD_TOKEN }}" in text
+    assert "BAKEHOUSE_OPERATOR_KEY: ${{ secrets.BAKEHOUSE_OPERATOR_KEY }}" in text
     assert "id-token: write" in text
     assert "runs-on: ubuntu-latest" in text
 
@@ -96,10 +98,20 @@ def test_cron_has_one_line_until_it_is_removed(tmp_path: Path) -> None:
     assert remove(found, tmp_path) == [path]
 
 
-def test_crons_command_is_what_sh_reads(tmp_path: Path) -> None:
+def test_crons_command_starts_a_run_with_its_tokens(tmp_path: Path) -> None:
+    """As sh reads it, with a bootstrap that only says how it was called."""
     (text,) = schedule(SPEC, HOBBY, "cron").files.values()
     command = text.splitlines()[-1].split(" root ", 1)[1]
-    run(["sh", "-n", "-c", command])
+    (tmp_path / "bootstrap").write_text(SAYS)
+    (tmp_path / "bootstrap").chmod(0o755)
+    tokens = tmp_path / "tokens"
+    tokens.write_text("TOKEN=secret\n")
+    there = command.replace("/etc/bakehouse/rebuild-hobby.env", str(tokens))
+    there = there.replace(str(PROJECT), str(tmp_path))
+    called = f"invoke rebuild --due --spec {tmp_path}/specs/hobby.yaml"
+    assert run(["sh", "-c", there]).stdout == f"{tmp_path}: secret: {called}\n"
+    tokens.unlink()
+    assert run(["sh", "-c", there]).stdout == f"{tmp_path}: : {called}\n"
 
 
 def test_a_server_of_ours_is_no_place_for_it(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ class Year:
             f"baked {self.village.bakes}, requests answered {self.village.served}, lost "
             f"{self.village.lost}, disk {self.disk[-1] / 1e6:.1f} MB"
         )
+        lines += ["notices:", *(f"  {title}" for title in self.hook.titles())]
         return "\n".join(lines)
 
 

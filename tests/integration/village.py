@@ -17,7 +17,7 @@ import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -242,7 +242,9 @@ class Village:
         if image is None:
             self.bakes += 1
             image = self.make(lock)
-        generation = store.add_generation(self.home, "shop", image.id, after)
+        known = store.add_generation(self.home, "shop", image.id, after)
+        generation = replace(known, created=image.created)  # by the simulated clock
+        store.keep_generation(self.home, generation)
         path = store.raw_path(self.home, image.id)
         return Built(image, generation, path, not fresh, time.monotonic() - started)
 
