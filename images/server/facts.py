@@ -58,6 +58,8 @@ class Facts:
     files: bool = False
     primary: bool = False
     released: bool = False
+    pointed: bool = False
+    """Blue's pooler leads to green; blue records that it follows a moment before."""
     resumed: bool = False
     serves: bool = False
     """Every web app is up on green."""

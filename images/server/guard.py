@@ -21,7 +21,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from typing import Any, Final
 
@@ -101,8 +101,10 @@ def change(how: Change, then: Callable[[Role], None] = lambda _: None) -> Role:
             raise ProgramError(str(refusal)) from refusal
         if new != old:
             store(new)
-            print(f"guard: {told(old)} → {told(new)}", file=sys.stderr, flush=True)
         then(new)
+        if new != old:
+            with suppress(OSError):  # whoever asked may be gone; what was recorded is to be done
+                print(f"guard: {told(old)} → {told(new)}", file=sys.stderr, flush=True)
         return new
 
 

@@ -42,6 +42,7 @@ def seen(facts: Facts, epoch: int, status: dict[str, Any]) -> Facts:
         held=held or (blue in ("armed", "fenced") and facts.held),
         paused=bool(status["paused"]),
         lsn="" if status["postmaster"] else str(status["lsn"] or ""),
+        pointed=status["target"] == "peer",
         resumed=blue == "following" and status["target"] == "peer" and not status["paused"],
         forwarded=status["hold"] == "forward",
     )

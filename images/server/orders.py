@@ -20,6 +20,9 @@ UNIT: Final = "bakehouse-swap.service"
 SECONDS: Final = 60.0
 """How long blue's guard waits before it goes back to work, unless the order says."""
 
+BEGINS: Final = 30.0
+"""Seconds after which the unit must have begun, also when this server is just booting."""
+
 CODES: Final = {"swapped": 0, "restored": 1, "stuck": 2}
 
 
@@ -113,7 +116,7 @@ def watch() -> int:
     order = read()
     if order is None:
         raise ProgramError("there is no order here: swap start")
-    printed = 0
+    printed, seen = 0, time.monotonic()
     while True:
         found = result(order, final=False)
         lines = journal.Journal(int(order["epoch"])).lines()
@@ -122,7 +125,9 @@ def watch() -> int:
         printed = len(lines)
         if found:
             return CODES[found["state"]]
-        if stopped():
+        if not stopped():
+            seen = time.monotonic()
+        elif time.monotonic() > seen + BEGINS:
             print(f"{UNIT} does not run and left no result", file=sys.stderr)
             return CODES["stuck"]
         time.sleep(0.1)

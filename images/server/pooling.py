@@ -99,8 +99,9 @@ CUT: Final = (
 
 
 def resume(console: wire.Wire) -> None:
-    """The pooler serves its clients."""
+    """The pooler serves its clients, by the file as it is now."""
     if paused(console):
+        console.query("RELOAD")
         console.query("RESUME")
 
 

@@ -177,7 +177,7 @@ def release_apps(swap: Swap) -> Facts:
 def point_pooler(swap: Swap) -> Facts:
     """Recorded by blue: it follows. Its pooler's way leads here."""
     swap.line.ask("point_pooler")
-    return replace(swap.facts, blue="following")
+    return replace(swap.facts, blue="following", pointed=True)
 
 
 def resume(swap: Swap) -> Facts:

@@ -33,6 +33,11 @@ def _still(gate: Callable[[Facts], bool]) -> Callable[[Facts], bool]:
     return lambda facts: facts.blue == "fenced" or gate(facts)
 
 
+def _points(facts: Facts) -> bool:
+    """Both that blue follows and that its pooler does: it may have died in between."""
+    return facts.blue == "following" and (facts.pointed or not facts.database)
+
+
 _B, _C, _F = Phase.BEFORE, Phase.CLAIMED, Phase.FORWARD
 
 TABLE: Final = (
@@ -56,7 +61,7 @@ TABLE: Final = (
     Step("9 claim", _B, steps.claim, lambda f: f.green == "claimed", "doubt", needs_blue=False),
     Step("9 promote", _C, steps.promote, lambda f: f.primary, "retry", needs_blue=False),
     Step("9 release", _C, steps.release_apps, lambda f: f.released, "stuck", needs_blue=False),
-    Step("10 point", _F, steps.point_pooler, lambda f: f.blue == "following", "retry"),
+    Step("10 point", _F, steps.point_pooler, _points, "retry"),
     Step("10 resume", _F, steps.resume, _sql(lambda f: f.resumed), "retry"),
     Step("10 apps", _F, steps.start_apps, lambda f: f.serves, "retry", needs_blue=False),
     Step("10 forward", _F, steps.forward, lambda f: f.forwarded, "retry"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,25 @@ def test_the_role_that_other_programs_see(server: Path, role: Role, seen: str) -
     guard.store(role)
     assert state.role() == seen
     assert (state.role() == "primary") is roles.primary(role, "now")
+
+
+class Gone:
+    """Standard error of a session whose other end has hung up."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_what_was_recorded_is_done_though_nobody_listens(
+    server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a server would be fenced by its record and not by Postgres' files."""
+    guard.store(Role(7, "armed", "now", 1e9))
+    done: list[Role] = []
+    monkeypatch.setattr(sys, "stderr", Gone())
+    guard.fence(7, done.append)
+    monkeypatch.undo()
+    assert [role.state for role in done] == ["fenced"]
