@@ -22,6 +22,9 @@ RECOVERY: Final = "SELECT pg_is_in_recovery()"
 EVERY: Final = 0.02
 """Seconds between two rounds of questions; servers are looked for twice a second."""
 
+PATIENCE: Final = 90.0
+"""Seconds until a server that was switched on must answer."""
+
 WAL: Final = "/data/postgres/17/main/pg_wal"
 DUMP: Final = "/usr/lib/postgresql/17/bin/pg_waldump --path={wal} --timeline={line} --start={lsn}"
 CHECK: Final = (
@@ -113,8 +116,22 @@ def forks(place: Deployment, server: Server) -> list[Fork]:
     return [Fork(int(words[0]), words[1]) for words in lines]
 
 
+def await_answer(place: Deployment, server: Server) -> None:
+    """A server that was just switched on lets us in."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            place.shell(server, "true")
+            return
+        except BakehouseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
 def commits_past(place: Deployment, server: Server, fork: Fork) -> list[str] | None:
     """What a server committed on a timeline that had ended; None when it keeps that log no more."""
+    await_answer(place, server)
     dump = DUMP.format(wal=WAL, line=fork.line, lsn=fork.lsn)
     told = place.shell(server, f"{dump} --rmgr=Transaction 2>&1 || true")
     if "could not find file" in told or "could not locate" in told:
