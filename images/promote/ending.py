@@ -113,7 +113,7 @@ def retire(run: Run) -> None:
     data that may be nowhere else, is not touched."""
     keep = {run.there().name, run.blue.name}
     for seen in look(run.site).servers:
-        idle = seen.state in REUSABLE or seen.state in ("gave-up", "")
+        idle = seen.state in REUSABLE or not seen.state
         if seen.name in keep or seen.label != STANDBY or not idle:
             continue
         run.lease.check()

@@ -8,7 +8,7 @@ from typing import Any, Final
 from images.hosts.certificates import renew_all
 from images.promote import pair, preflight, records
 from images.promote.job import GIVEN_UP, labels
-from images.promote.observe import REUSABLE, SPARE, World
+from images.promote.observe import REUSABLE, World
 from images.promote.reach import Contact, RefusedError, UnreachableError
 from images.promote.runs import Run
 from images.providers.base import GENERATION, IMAGE
@@ -37,9 +37,9 @@ def find(world: World, image: str, blue: str, resumed: bool) -> Contact | None:
 
 
 def spares(world: World, run: Run) -> tuple[Contact, ...]:
-    """The standbys that are neither blue nor green."""
+    """The standbys that are neither blue nor green; one that gave up may still stream, too."""
     ours = {run.blue.name, run.green.name if run.green else ""}
-    idle = [seen for seen in world.servers if seen.state in SPARE and seen.name not in ours]
+    idle = [seen for seen in world.servers if seen.state in REUSABLE and seen.name not in ours]
     return tuple(seen.contact for seen in idle)
 
 

@@ -23,7 +23,7 @@ PRIMARY: Final = frozenset({"serving", "restored"})
 SPARE: Final = frozenset({"standby", "following"})
 """States in which a server may be asked to take over."""
 
-REUSABLE: Final = SPARE | {"fenced"}
+REUSABLE: Final = SPARE | {"fenced", "gave-up"}
 """States in which a server may be made one again: it serves nobody, and will not by itself."""
 
 

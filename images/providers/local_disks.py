@@ -22,17 +22,14 @@ PATIENCE: Final = 10.0
 
 
 def make_disk(file: Path, size: int) -> None:
-    """An empty ext4 file system of `size` bytes, whole or not at all; it takes what it holds.
-
-    A hundredth is kept for root, as in our disk images: what fills it does not stop the guard.
-    """
+    """An empty ext4 file system of `size` bytes, whole or not at all; it takes what it holds."""
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.new")
     with draft.open("wb") as handle:
         os.truncate(handle.fileno(), size)
-    run(["mkfs.ext4", "-q", "-F", "-m", "1", str(draft)])
+    run(["mkfs.ext4", "-q", "-F", "-m", "0", str(draft)])
     draft.rename(file)
     sync_folder(file.parent)
 

@@ -119,10 +119,9 @@ def freeze_unit(_: Scene) -> Iterator[None]:
 
 FILL: Final = """
 free=$(( $(stat -f -c '%a * %S' /data) ))
-runuser -u nobody -- fallocate -l $((free - 4194304)) /var/tmp/ballast
-runuser -u nobody -- dd if=/dev/zero of=/var/tmp/ballast2 bs=4k 2>/dev/null || true
+fallocate -l $((free - 4194304)) /var/tmp/ballast
+dd if=/dev/zero of=/var/tmp/ballast2 bs=4k 2>/dev/null || true
 """
-"""All but what the file system keeps for root."""
 
 
 def disk_full(server: Callable[[Scene], Server]) -> Happening:
