@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from images.network import Address
 from images.providers.base import Status
 from tests.emulators.actions import Action
-from tests.emulators.served import Refusal
+from tests.emulators.served import Answer, Refusal, Request
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
+GIB: Final = 1 << 30
 REGIONS: Final = ("ams3", "fra1", "nyc3")
 SIZES: Final = {"s-1vcpu-1gb": (1, 1024, 25, 6.0), "s-2vcpu-4gb": (2, 4096, 80, 24.0)}
 """Slug: processors, MiB of memory, GiB of disk, dollars a month (invented, in the right order)."""
@@ -118,7 +120,7 @@ class Image:
             "regions": [*self.regions],
             "created_at": self.created,
             "min_disk_size": 10,
-            "size_gigabytes": round(self.size / (1 << 30), 2),
+            "size_gigabytes": round(self.size / GIB, 2),
             "description": "",
             "tags": [*self.tags],
             "status": self.status,
@@ -138,7 +140,6 @@ class Droplet:
     tags: list[str]
     vpc: str
     machine: str = ""
-    failed: bool = False
     created: str = field(default_factory=now)
 
     @property
@@ -283,20 +284,26 @@ def action(found: Action, time_now: float) -> Json:
     }
 
 
-def page(key: str, found: Sequence[Json], query: Mapping[str, Sequence[str]]) -> Json:
+def ok(key: str, shown: Json, status: int = 200) -> Answer:
+    """One thing."""
+    return Answer(status, {key: shown})
+
+
+def listed(request: Request, key: str, found: Sequence[Json]) -> Answer:
     """One page of a list, with links to others."""
-    number = int((query.get("page") or ["1"])[0])
-    length = int((query.get("per_page") or ["20"])[0])
+    number = int(request.first("page", "1"))
+    length = int(request.first("per_page", "20"))
     first = (number - 1) * length
     links: Json = {}
     if len(found) > first + length:
         address = "https://api.digitalocean.com/v2/list?page="
         last = -(-len(found) // length)
         links = {"pages": {"next": f"{address}{number + 1}", "last": f"{address}{last}"}}
-    return {key: found[first : first + length], "links": links, "meta": {"total": len(found)}}
+    shown = found[first : first + length]
+    return Answer(200, {key: shown, "links": links, "meta": {"total": len(found)}})
 
 
-def known(found: Any, what: str = "The resource you were accessing could not be found.") -> Any:
+def known(found: T | None, what: str = "The resource you were accessing could not be found.") -> T:
     """What was looked for. Refused with 404 when there is none."""
     if found is None:
         raise Refusal(404, "not_found", what)

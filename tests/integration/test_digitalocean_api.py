@@ -260,7 +260,7 @@ def test_sizes_and_regions_are_tried_in_order(account: Account) -> None:
     account.emulator.full |= {("fra1", "s-1vcpu-1gb")}
     account.cloud.create_floating_ip("shop")
     account.cloud.create_server(account.order())
-    [made] = account.emulator.droplets.values()
+    [made] = account.emulator.droplets.all.values()
     assert (made.region, made.size) == ("fra1", "s-2vcpu-4gb")
 
 
@@ -268,7 +268,7 @@ def test_the_address_is_reserved_where_there_is_room(account: Account) -> None:
     account.emulator.full |= {("fra1", "s-1vcpu-1gb"), ("fra1", "s-2vcpu-4gb")}
     account.cloud.create_floating_ip("shop")
     account.cloud.create_server(account.order())
-    [made] = account.emulator.droplets.values()
+    [made] = account.emulator.droplets.all.values()
     assert (made.region, made.size) == ("ams3", "s-1vcpu-1gb")
 
 
@@ -279,7 +279,7 @@ def test_no_room_at_all_is_told_and_nothing_is_left(account: Account) -> None:
     with pytest.raises(BakehouseError, match="has none of these now") as told:
         account.cloud.create_server(order)
     assert "deploy.server_types" in told.value.hint
-    assert not account.emulator.droplets
+    assert not account.emulator.droplets.all
 
 
 def test_another_s_server_of_the_same_name_is_left_alone(account: Account) -> None:
@@ -333,7 +333,7 @@ def test_an_address_may_be_named_itself(account: Account) -> None:
     assert account.cloud.create_floating_ip("203.0.113.1").v4 == "203.0.113.1"
     server = account.cloud.create_server(account.order())
     account.cloud.assign("203.0.113.1", server.id)
-    [made] = account.emulator.droplets.values()
+    [made] = account.emulator.droplets.all.values()
     assert made.region == "ams3"
     with pytest.raises(BakehouseError, match="not in this account"):
         account.cloud.create_floating_ip("203.0.113.77")
@@ -358,7 +358,7 @@ def test_an_image_is_brought_to_the_region(account: Account) -> None:
     api.once(api.client.reserved_ips.create, body={"region": "ams3"})
     account.cloud.create_floating_ip("203.0.113.1")
     assert account.cloud.image(Path("unused"), ID) == handle
-    assert account.emulator.images[int(handle)].regions == ["fra1", "ams3"]
+    assert account.emulator.images.all[int(handle)].regions == ["fra1", "ams3"]
     [stored] = account.cloud.images("shop")
     assert (stored.id, stored.handle) == (ID, handle)
     assert stored.labels == {SPEC: "shop", IMAGE: ID}
@@ -388,14 +388,14 @@ def test_long_lists_have_pages(account: Account) -> None:
     for number in range(450):
         name = f"shop-lease-{number}"
         key = Key(number, f"bakehouse-note {name} owner=a by=b", public_key(NOTE, name))
-        account.emulator.keys[number] = key
+        account.emulator.keys.all[number] = key
     assert len(account.cloud.notes("shop-")) == 450
 
 
 def test_the_firewall_follows_the_spec(account: Account) -> None:
     """What the image's own filter opens, nothing else; the spec's servers reach each other."""
     account.cloud.create_server(account.order())
-    [made] = account.emulator.firewalls.values()
+    [made] = account.emulator.firewalls.all.values()
     world = [
         (rule["protocol"], rule.get("ports"))
         for rule in made["inbound_rules"]
@@ -406,7 +406,7 @@ def test_the_firewall_follows_the_spec(account: Account) -> None:
     again = account.make()
     again.spec = replace(SHOP, ssh=replace(SHOP.ssh, port=2222), deploy=DEPLOY)
     again.create_server(account.order("shop-g3-e2"))
-    [made] = account.emulator.firewalls.values()
+    [made] = account.emulator.firewalls.all.values()
     assert "2222" in [rule.get("ports") for rule in made["inbound_rules"]]
     puts = [one for one in account.emulator.log if one.method == "PUT"]
     again.create_server(account.order("shop-g4-e3"))
@@ -437,7 +437,7 @@ def test_the_guide_lists_the_scopes_that_are_needed(account: Account) -> None:
     again = account.make()
     again.spec = replace(SHOP, ssh=replace(SHOP.ssh, port=2222), deploy=DEPLOY)
     again.create_server(account.order("shop-g3-e2"))
-    account.emulator.images[int(account.order().image)].regions.clear()
+    account.emulator.images.all[int(account.order().image)].regions.clear()
     account.cloud.image(Path("unused"), ID)
     account.cloud.delete_server(account.cloud.servers("shop")[-1].id)
     remove(account)
