@@ -90,12 +90,15 @@ class Contact:
             raise RefusedError(f"{self.name}: {do}: {answer.get('error', 'refused')}")
         return answer
 
-    def follow(self, module: str, *words: str, on_line: Callable[[str], None]) -> int:
+    def follow(
+        self, module: str, *words: str, on_line: Callable[[str], None], timeout: float | None = None
+    ) -> int:
         """Run a program there and pass on each line that it prints; its exit code, 255 when the
-        connection failed or ended."""
+        connection failed or ended. Raises UnreachableError when it has not ended in time."""
         line = show(["sudo", "-n", "--", *PYTHON, f"bakehouse.{module}", *words])
         try:
-            return run(self.door.command(line), check=False, on_line=on_line).code
+            command = self.door.command(line)
+            return run(command, check=False, on_line=on_line, timeout=timeout).code
         except CommandError as error:
             raise UnreachableError(error.message, error.hint) from error
 

@@ -75,6 +75,8 @@ class Run:
     go_back: bool = True
     began: float = field(default_factory=time.monotonic)
     pause: float | None = None
+    heard: float = 0.0
+    """When the newest line was written that we had from green's journal, in Unix seconds."""
     seconds: dict[int, float] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

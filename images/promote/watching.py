@@ -18,6 +18,9 @@ from specs.errors import BakehouseError
 SILENCE: Final = 25.0
 """Seconds that green may be silent before somebody looks whether it is dead."""
 
+STALL: Final = 30.0
+"""Seconds from one look at whether the unit gets on to the next."""
+
 RETURN: Final = 240.0
 """Seconds that a server which was switched on again may take to answer."""
 
@@ -67,9 +70,12 @@ def watch(run: Run) -> None:
     """Stay with the unit until it has ended. Raises as `swap`."""
     green = run.there()
     silent_since: float | None = None
+    still = False
     while True:
         try:
-            code = green.follow("swap", "watch", on_line=lambda line: told(run, line))
+            code = green.follow(
+                "swap", "watch", on_line=lambda line: told(run, line), timeout=STALL
+            )
             if code in (0, 1, 2):
                 ended(run, code, green.program("swap", "status"))
                 return
@@ -78,10 +84,23 @@ def watch(run: Run) -> None:
         silent_since = silent_since or time.monotonic()
         if reachable(green):
             silent_since = None
+            before, still = still, stands_still(run)
+            if before and still:
+                give_back(run, f"{green.name} cannot record that it takes over")
         elif time.monotonic() > silent_since + SILENCE:
             rescue(run)
             silent_since = None
         time.sleep(0.5)
+
+
+def stands_still(run: Run) -> bool:
+    """Whether blue is fenced and green has not claimed, which takes no time unless its disk is
+    full: then neither serves, and green's unit can end it in no way."""
+    try:
+        states = [side.hand("status")["role"]["state"] for side in (run.blue, run.there())]
+    except BakehouseError:
+        return False
+    return states == ["fenced", "standby"]
 
 
 def per_step(rows: Iterable[Mapping[str, Any]]) -> dict[int, float]:
@@ -101,6 +120,9 @@ def told(run: Run, line: str) -> None:
     except ValueError:
         run.progress.say(line)
         return
+    if float(entry.get("at", "inf")) < run.heard:  # told before
+        return
+    run.heard = float(entry.get("at", run.heard))
     run.progress.say(" ".join(str(entry[key]) for key in ("step", "what", "probe") if key in entry))
     run.record("green", **{k: v for k, v in entry.items() if k not in ("epoch", "event")})
 
