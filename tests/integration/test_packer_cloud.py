@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from images import archive
+from images.built import Built
 from images.home import Home, find_home
 from images.locking import lock_of
 from images.packer import cloud
@@ -97,12 +98,8 @@ def test_hetzner(project: Hetzner, vendor: Path, home: Home, tmp_path: Path) -> 
     base = project.add_image(vendor, kind="system", name="debian-13")
     project.servers.nowhere.add(("cx23", "nbg1"))
     file = box(tmp_path, home, "hetzner", "nbg1, fsn1", "cx23")
-    spec, progress = read(file), Progress()
     with project.machines.inside():
-        built = cloud.build(spec, file, home, progress, "hetzner")
-        again = cloud.build(spec, file, home, Progress(), "hetzner")
-    assert (built.cached, again.cached) == (False, True)
-    assert again.image.id == built.image.id
+        built, progress = built_once(file, home, "hetzner")
     found = [t.shown for t in project.images.things.values() if t.shown["type"] == "snapshot"]
     labels = found[0]["labels"]
     assert (labels["image"], labels["spec"]) == (built.image.id, "box")
@@ -117,15 +114,22 @@ def test_digitalocean(account: DigitalOcean[Machines], home: Home, tmp_path: Pat
     """A size that is sold out in the first region, then a snapshot that passes."""
     account.full.add(("fra1", "s-1vcpu-1gb"))
     file = box(tmp_path, home, "digitalocean", "fra1, ams3", "s-1vcpu-1gb")
-    spec, progress = read(file), Progress()
     with account.machines.inside():
-        built = cloud.build(spec, file, home, progress, "digitalocean")
-        again = cloud.build(spec, file, home, Progress(), "digitalocean")
-    assert (built.cached, again.cached) == (False, True)
+        built, progress = built_once(file, home, "digitalocean")
     left = account.left()
     assert left["images"] == [built.image.id]
     assert not left["droplets"] and not left["keys"]
     told(account, progress)
+
+
+def built_once(file: Path, home: Home, provider: str) -> tuple[Built, Progress]:
+    """Built, and found when it is to be built again."""
+    spec, progress = read(file), Progress()
+    built = cloud.build(spec, file, home, progress, provider)
+    again = cloud.build(spec, file, home, Progress(), provider)
+    assert (built.cached, again.cached) == (False, True)
+    assert again.image.id == built.image.id
+    return built, progress
 
 
 def told(api: Api, progress: Progress) -> None:
