@@ -6,7 +6,7 @@ or roll back. A label's key and value are short words (63 characters of `a-z A-Z
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -107,10 +107,18 @@ class BaseImage:
     name: str
 
 
+def unguarded() -> None:
+    """Whoever asks may change things."""
+
+
 class Provider(Protocol):
     """Every call waits until the provider confirms. All raise BakehouseError with a next step."""
 
     name: str
+
+    def guard(self, check: Callable[[], None]) -> None:
+        """Call `check` before each request that changes something, so also before one that is
+        repeated minutes after its call began; what it raises ends that call. It may read here."""
 
     def image(self, raw: Path, image_id: str) -> str:
         """Make a stored image available for orders (found again when it already is)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +52,10 @@ class DigitalOcean:
         self.spec = spec
         self.deploy = spec.deploy if spec else Deploy()
         self._region = ""
+
+    def guard(self, check: Callable[[], None]) -> None:
+        """Ask it before each request that changes something."""
+        self.api.check = check
 
     def image(self, _raw: Path, image_id: str) -> str:
         """The number of the image with this id of ours, fetched by its URL when it is not there."""

@@ -12,7 +12,9 @@ from typing import Any, Final, TypeVar
 
 import pydo
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
+from azure.core.pipeline import PipelineRequest
 
+from images.providers.base import unguarded
 from images.providers.waiting import Waiting
 from specs.errors import BakehouseError
 
@@ -82,6 +84,7 @@ class Api:
         waiting: Waiting | None = None,
     ) -> None:
         self.waiting = waiting or Waiting()
+        self.check: Callable[[], None] = unguarded
         self.token = token
         self.endpoint = endpoint or ENDPOINT
         self._secure = not self.endpoint.startswith(HERE)
@@ -91,7 +94,13 @@ class Api:
             retry_total=0,
             connection_timeout=10,
             read_timeout=60,
+            raw_request_hook=self._changes,
         )
+
+    def _changes(self, request: PipelineRequest[Any]) -> None:
+        """Called by the client's pipeline before each request."""
+        if request.http_request.method != "GET":
+            self.check()
 
     def once(self, call: Call, *words: Any, **more: Any) -> Any:
         """One request, never repeated. Raises RefusedError or SilentError."""

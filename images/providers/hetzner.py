@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +46,10 @@ class Hetzner:
         self.home = home
         self.api = api
         self.spec = spec
+
+    def guard(self, check: Callable[[], None]) -> None:
+        """Ask it before each request that changes something."""
+        self.api.check = check
 
     def image(self, _raw: Path, image_id: str) -> str:
         """The snapshot of the image, which `build-image --provider hetzner` made."""

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import requests
 from hcloud import APIException, Client
 
+from images.providers.base import unguarded
 from images.providers.waiting import Waiting
 from specs.errors import BakehouseError
 
@@ -67,9 +68,12 @@ class FailedActionError(BakehouseError):
 
 
 class _Once(Client):
-    """The client without its own retries, which know nothing of our waiting."""
+    """The client without its own retries, which know nothing of our waiting.
 
-    def __init__(self, token: str, endpoint: str) -> None:
+    `check` is called before each request that changes something.
+    """
+
+    def __init__(self, token: str, endpoint: str, check: Callable[[], None]) -> None:
         super().__init__(
             token,
             api_endpoint=endpoint,
@@ -77,6 +81,14 @@ class _Once(Client):
             timeout=TIMEOUT,
         )
         self._client._retry_max_retries = 0
+        send = self._client.request
+
+        def checked(method: str, url: str, **words: Any) -> dict[str, Any]:
+            if method != "GET":
+                check()
+            return send(method, url, **words)
+
+        self._client.request = checked  # type: ignore[method-assign]
 
 
 @dataclass(slots=True)
@@ -89,14 +101,18 @@ class Api:
     token: str = field(repr=False)
     endpoint: str = ENDPOINT
     waiting: Waiting = field(default_factory=Waiting)
+    check: Callable[[], None] = unguarded
     _local: threading.local = field(default_factory=threading.local, repr=False)
 
     @property
     def client(self) -> Any:
         """This thread's. Unchecked: the client types each field of what it returns as optional."""
         if not hasattr(self._local, "client"):
-            self._local.client = _Once(self.token, self.endpoint)
+            self._local.client = _Once(self.token, self.endpoint, self._changes)
         return self._local.client
+
+    def _changes(self) -> None:
+        self.check()
 
     def repeat(self, what: str, attempt: Callable[[], T]) -> T:
         """Attempt it until it is done. `what` names it in errors.

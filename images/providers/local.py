@@ -8,7 +8,7 @@ A verb that uses it must not run in namespaces of its own (`images.isolation`).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +51,9 @@ class Local:
         require_root("the local provider")
         self.home = home
         self.cloud = cloud_of(home)
+
+    def guard(self, _check: Callable[[], None]) -> None:
+        """Nothing to ask: calls here act at once, or fail."""
 
     def image(self, raw: Path, image_id: str) -> str:
         """The image's id, once the cloud has it."""
