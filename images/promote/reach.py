@@ -13,6 +13,10 @@ from images.run import CommandError, Result, TimedOutError, run, show
 from specs.errors import BakehouseError
 
 PYTHON: Final = ("/usr/bin/python3", "-IB", "-m")
+OWN: Final = ("-oControlPath=none",)
+"""A connection of its own: over a shared one, a session that we end goes on at the other end, and
+holds our pipe open."""
+
 LIMIT: Final = 60.0
 """Seconds that a short command may take, the connection included."""
 
@@ -97,7 +101,7 @@ class Contact:
         connection failed or ended. Raises UnreachableError when it has not ended in time."""
         line = show(["sudo", "-n", "--", *PYTHON, f"bakehouse.{module}", *words])
         try:
-            command = self.door.command(line)
+            command = self.door.command(line, options=OWN)
             return run(command, check=False, on_line=on_line, timeout=timeout).code
         except CommandError as error:
             raise UnreachableError(error.message, error.hint) from error
