@@ -16,6 +16,7 @@ from specs.errors import BakehouseError
 from tests.integration.deployment import NAME, kill
 from tests.integration.faults import Moment
 from tests.integration.scene import UNIT, Scene
+from tests.integration.witness import await_answer
 
 POSTGRES: Final = "system-postgresql.slice/postgresql@17-main.service"
 CUT: Final = 15.0
@@ -133,6 +134,8 @@ def disk_full(server: Callable[[Scene], Server]) -> Happening:
 
         def make_room() -> None:
             if chosen.id in {found.id for found in scene.place.servers()}:
+                scene.place.cloud.power_on(chosen.id)  # a run that gave it up has switched it off
+                await_answer(scene.place, chosen)
                 scene.place.shell(chosen, "rm -f /var/tmp/ballast /var/tmp/ballast2")
 
         scene.after.append(make_room)
