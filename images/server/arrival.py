@@ -96,7 +96,10 @@ def is_anchor(here: str) -> bool:
 
 def here(instance: Path = INSTANCE) -> str:
     """The address of this server at which the floating IP arrives: its anchor address where the
-    cloud gave it one, else the one by which it reaches the world; "" when there is neither."""
+    cloud gave it one, else the one by which it reaches the world.
+
+    Raises ProgramError when there is neither: packets to the floating IP would be missed.
+    """
     try:
         told = json.loads(instance.read_text(encoding="utf-8"))
         public = told["ds"]["meta_data"]["interfaces"]["public"][0]
@@ -106,7 +109,13 @@ def here(instance: Path = INSTANCE) -> str:
     command = ["ip", "-json", "-4", "route", "get", "1.1.1.1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = json.loads(done.stdout or "[]") if done.returncode == 0 else []
-    return str(found[0].get("prefsrc", "")) if found else ""
+    address = str(found[0].get("prefsrc", "")) if found else ""
+    if not address:
+        raise state.ProgramError(
+            "this server has no anchor address and no route to the world, so it is not known where"
+            " the floating IP arrives: give it by --translated ADDRESS"
+        )
+    return address
 
 
 def refuse_strict_filter() -> None:

@@ -33,6 +33,7 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     line = Line(epoch)
     try:
         line.ask("hello", limit=60)
+        acts.stop_apps()  # a former blue's may still take uploads, which the mirror would spoil
         _timed(journal, "2 files", lambda: sync.run(sync.folders(server)))
         if server["postgres"]:
             version = int(server["postgres"]["version"])

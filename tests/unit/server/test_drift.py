@@ -82,3 +82,11 @@ def test_many_are_told_shortly(root: Path) -> None:
     found = json.loads(json.dumps(drift.compare(root)))
     assert (len(found["added"]), found["total"]) == (drift.SHOWN, 30)
     assert drift_lines(found)[-1] == "      and 10 more"
+
+
+def test_a_key_that_somebody_adds_is_drift_and_what_the_server_learns_is_none(root: Path) -> None:
+    keys = root / "etc/ssh/authorized_keys.d"
+    keys.mkdir(parents=True)
+    for name in ("admin.boot", "bakehouse-peer", "admin"):
+        (keys / name).write_text("ssh-ed25519 AAAA someone\n")
+    assert drift.compare(root)["added"] == ["etc/ssh/authorized_keys.d/admin"]
