@@ -36,9 +36,10 @@ PROVIDERS: Final = {"b": "builtin", "c": "libc", "i": "icu"}
 
 
 def reasons(
-    spec: Spec, plan: ImagePlan, blue: Facts, was: ImagePlan | None, disk: int
+    spec: Spec, plan: ImagePlan, blue: Facts, was: ImagePlan | None, disk: int | None
 ) -> list[str]:
     """Why blue's data cannot be moved to a server of this plan with `disk` bytes; best: none.
+    `disk` is None where the provider decides how large it is.
 
     `blue` is what blue's hand says of itself (`hello`), `was` the plan of its image where that is
     still known. Each reason names what to do.
@@ -85,9 +86,9 @@ def _strategy(plan: ImagePlan, blue: Facts) -> list[str]:
     ]
 
 
-def _space(blue: Facts, disk: int) -> list[str]:
+def _space(blue: Facts, disk: int | None) -> list[str]:
     needed = int(blue["files"] * ROOM)
-    if needed <= disk:
+    if disk is None or needed <= disk:
         return []
     return [
         f"blue's disk holds {blue['files'] / 1e9:.1f} GB and green's has {disk / 1e9:.1f} GB: it "

@@ -64,7 +64,9 @@ def preflight_probe(run: Run) -> Probe:
     standing = run.spares or (run.green is not None)
     if facts["postgres"] and standing:  # the pooler of what served before leads here, by design
         facts["postgres"]["past_pooler"] = []
-    run.reasons = preflight.reasons(site.spec, plan, facts, plan_of(site, run.blue.server), DISK)
+    was = plan_of(site, run.blue.server)
+    disk = DISK if site.provider.name == "local" else None
+    run.reasons = preflight.reasons(site.spec, plan, facts, was, disk)
     return Probe(not run.reasons, "; ".join(run.reasons) or "nothing speaks against it")
 
 

@@ -147,3 +147,10 @@ def test_a_copy_that_sorts_otherwise_is_found_on_green() -> None:
 def test_many_are_named_shortly() -> None:
     assert preflight.named([1, 2]) == "1, 2"
     assert preflight.named([1, 2, 3, 4, 5]) == "1, 2, 3 and 2 more"
+
+
+def test_space_is_judged_only_where_the_size_of_the_disk_is_known() -> None:
+    """A cloud's servers have the disk of their type."""
+    full = facts() | {"files": 40 << 30}
+    assert len(reasons(full)) == 1
+    assert preflight.reasons(HOBBY, PLAN, full, None, None) == []
