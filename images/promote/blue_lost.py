@@ -85,7 +85,7 @@ def blue_lost(
     said = given or ask(loss.told(), loss.words)
     if not accepted(loss, said):
         raise UsageError("the loss was not accepted", f"say: --accept-loss {loss.words!r}")
-    goal = Goal(wanted, dead.name, fresh=False)
+    goal = Goal(wanted, dead.name, heir.contact.server.id)
     with leased(site, goal.labels()) as (lease, log):
         log.write(lease.epoch, "began", said=f"{dead.name} is given up; {loss.told()}; {said!r}")
         return take_over(goal, world, lease, log, progress)
@@ -94,7 +94,7 @@ def blue_lost(
 def take_over(goal: Goal, world: World, lease: Lease, log: Journal, progress: Progress) -> Outcome:
     """The dead server off for certain, then the standby serves, then it gets the IP; repeatable."""
     dead = world.named(goal.blue)
-    heir = find(world, goal.job.image.id, goal.blue, resumed=True)
+    heir = find(world, goal)
     if dead is None or heir is None:
         raise BakehouseError(
             f"{goal.blue} or its standby is no longer at the provider", "`invoke status`"

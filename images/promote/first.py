@@ -40,7 +40,7 @@ def promote_first(wanted: Job, progress: Progress) -> Outcome:
             "`invoke promote` swaps what serves; to begin anew, delete by hand what is named here",
         )
     secrets = wanted.secrets()
-    with leased(site, Goal(wanted, "", fresh=True).labels()) as (lease, log):
+    with leased(site, Goal(wanted, "").labels()) as (lease, log):
         return deploy(wanted, secrets, lease, log, progress)
 
 

@@ -18,24 +18,32 @@ VERBS: Final[dict[str, Verb]] = {
     "blue-lost": "blue-lost",
 }
 
+OVER: Final = {"over": "1"}
+"""In the lease of a run that was given up: whoever goes on with it only tidies up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The job, the name of the server that serves before it ("": none), and whether the one that
-    shall serve is made for it (`fresh`), or stood already as a standby."""
+    """The job, the name of the server that serves before it ("": none), and the id of the standby
+    that shall serve ("": one is made for it). `begun` is the epoch of the run that began it, 0 in
+    that run itself; `over` says that it was given up, and only tidying up is left.
+    """
 
     job: Job
     blue: str
-    fresh: bool
+    green: str = ""
+    begun: int = 0
+    over: bool = False
 
     def labels(self) -> dict[str, str]:
         """As it stands in the lease."""
         return {
             "verb": self.job.verb,
             "generation": str(self.job.generation),
-            "strategy": self.job.strategy,
             "from": self.blue,
-            "fresh": "yes" if self.fresh else "no",
+            **({"to": self.green} if self.green else {}),
+            **({"begun": str(self.begun)} if self.begun else {}),
+            **(OVER if self.over else {}),
         }
 
 
@@ -56,10 +64,10 @@ def read_goal(site: Site, claim: Claim) -> Goal:
             site,
             VERBS[found["verb"]],
             generation=int(found["generation"]),
-            strategy=found["strategy"],
             disk=False,
         )
-        return Goal(wanted, found["from"], found["fresh"] == "yes")
+        begun = int(found.get("begun", claim.number))
+        return Goal(wanted, found["from"], found.get("to", ""), begun, "over" in found)
     except (KeyError, ValueError) as error:
         raise BakehouseError(
             f"the lease of {site.name} names no goal that this version knows ({error})",

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from images.hosts.certificates import renew_all
 from images.promote import pair, preflight, records
-from images.promote.job import GIVEN_UP, labels
+from images.promote.goal import OVER, Goal
+from images.promote.job import GIVEN_UP
 from images.promote.observe import REUSABLE, World
 from images.promote.reach import Contact, RefusedError, UnreachableError
 from images.promote.runs import Run
-from images.providers.base import GENERATION, IMAGE
+from images.providers.base import EPOCH, GENERATION, IMAGE
 from images.secrets.deliver import deliver
 from specs.errors import BakehouseError
 
@@ -19,21 +20,35 @@ PREPARE: Final = 6 * 3600.0
 """Seconds that the first copy of a large database may take."""
 
 
-def find(world: World, image: str, blue: str, resumed: bool) -> Contact | None:
-    """A server of this image that may take over from blue: an old one that still follows.
-
-    With `resumed` also one that an earlier run had just made, or that has taken over.
-    """
+def standing(world: World, image: str, blue: str) -> str:
+    """The id of a server of this image that may take over from blue, since it follows; or ""."""
     fit = [
         seen
         for seen in world.servers
-        if seen.image == image
+        if (seen.image, seen.state in REUSABLE) == (image, True)
         and seen.name != blue
         and seen.label != GIVEN_UP
-        and (seen.state in REUSABLE or (resumed and seen.contact.server.status != "off"))
     ]
     newest = max(fit, key=lambda seen: (seen.epoch, seen.name), default=None)
-    return newest.contact if newest else None
+    return newest.contact.server.id if newest else ""
+
+
+def find(world: World, goal: Goal) -> Contact | None:
+    """The server that shall serve, as it is by now: also one that has taken over, or is off.
+
+    One that is made for the goal is known by its labels, which are of no epoch before it.
+    """
+    servers = [seen.contact for seen in world.servers if seen.label != GIVEN_UP]
+    for one in servers:
+        if one.server.id == goal.green:
+            return one
+    made = [
+        (int(one.server.labels.get(EPOCH, "0")), one.name, one)
+        for one in servers
+        if one.server.labels.get(IMAGE) == goal.job.image.id and one.name != goal.blue
+    ]
+    ours = [found for found in made if 0 < goal.begun <= found[0]]
+    return max(ours, default=(0, "", None))[2]
 
 
 def spares(world: World, run: Run) -> tuple[Contact, ...]:
@@ -45,30 +60,45 @@ def spares(world: World, run: Run) -> tuple[Contact, ...]:
 
 def make(run: Run) -> None:
     """Boot it unless it stands, introduce the two, bring secrets and the first copy of all data."""
-    if run.green is None:
-        run.lease.check()
-        run.progress.say("making the server")
-        server = run.site.provider.create_server(run.job.order(run.epoch, "standby"))
-        run.green = run.site.contact(server)
-        run.record("note", said=f"made {server.name}")
-    pair.wait_for(run.green)
+    green = run.green or create(run)
+    pair.wait_for(green)
     run.progress.say("secrets")
-    deliver(run.green.door, run.secrets)
-    records.leave(run.site.home, run.green, run.job.image.id)
+    deliver(green.door, run.secrets)
+    records.leave(run.site.home, green, run.job.image.id)
     run.progress.say("keys")
-    renew_all(run.site, run.green, run.blue)
+    renew_all(run.site, green, run.blue)
     part_spares(run)
-    pair.introduce(run.blue, run.green, run.site.spec.ssh.port)
+    pair.introduce(run.blue, green, run.site.spec.ssh.port)
     run.progress.say("copying the database and files")
-    prepared = run.green.program("swap", "prepare", given=order(run), timeout=PREPARE)
+    prepared = green.program("swap", "prepare", given=order(run), timeout=PREPARE)
     restless = preflight.restless(prepared.get("pending", {}))
     if restless:
         raise BakehouseError("; ".join(restless), "nothing was changed on the server that serves")
-    different = preflight.mismatch(run.green.hand("hello"))
+    different = preflight.mismatch(green.hand("hello"))
     if different:
         raise BakehouseError(
             "; ".join(different), "its indexes would be wrong; see docs/promote.md"
         )
+
+
+def create(run: Run) -> Contact:
+    """Order the server. One that stands although the provider reports an error is the run's, too:
+    it goes with it."""
+    order = run.job.order(run.epoch, "standby")
+    provider = run.site.provider
+    run.lease.check()
+    run.progress.say("making the server")
+    try:
+        server = provider.create_server(order)
+    except BakehouseError:
+        with suppress(BakehouseError):
+            for one in provider.servers(run.site.name):
+                if one.name == order.name:
+                    run.green = run.site.contact(one)
+        raise
+    run.green = run.site.contact(server)
+    run.record("note", said=f"made {server.name}")
+    return run.green
 
 
 def part_spares(run: Run) -> None:
@@ -103,8 +133,9 @@ def never(run: Run, contact: Contact) -> None:
 def drop(run: Run) -> None:
     """Green is not to be: a server made for this run goes, an old one goes on following.
 
-    Blue forgets it first, so that nothing waits for its copy of the log. Raises BakehouseError, and
-    nothing goes, when green has taken over.
+    Blue forgets it first, so that nothing waits for its copy of the log. The lease says that only
+    this is left, for whoever goes on here. Raises BakehouseError, and nothing goes, when green has
+    taken over.
     """
     contact = run.green
     if contact is None:
@@ -112,17 +143,12 @@ def drop(run: Run) -> None:
     run.lease.check()
     with suppress(UnreachableError):  # whoever calls this knows that blue serves
         never(run, contact)
+    run.lease.amend(OVER)
     if not run.fresh:
         return
-    provider = run.site.provider
-    marks = contact.server.labels
-    with suppress(UnreachableError, BakehouseError):
+    with suppress(BakehouseError):
         pair.part(run.blue)
-    provider.set_labels(
-        contact.server.id,
-        labels(run.site.name, int(marks[GENERATION]), marks[IMAGE], GIVEN_UP, run.epoch),
-    )
-    provider.delete_server(contact.server.id)
+    run.site.provider.delete_server(contact.server.id)
     run.record("note", said=f"deleted {contact.name}")
     run.green = None
     for spare in run.spares[-1:]:

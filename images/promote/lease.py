@@ -133,15 +133,21 @@ class Lease:
             self.check()
             self._write(self.clock(), held=False)
 
+    def amend(self, goal: Mapping[str, str]) -> None:
+        """Add to what it says of its goal: whoever goes on with it must know."""
+        with self._lock:
+            self.check()
+            self._write(self.clock() + TERM, held=True, goal={**self.claim.goal, **goal})
+
     def lapse(self) -> None:
         """Stop before the end: anybody may take it now, and sees that something is unfinished."""
         with self._lock:
             self.check()
             self._write(self.clock(), held=True)
 
-    def _write(self, expires: float, held: bool) -> None:
+    def _write(self, expires: float, held: bool, goal: Mapping[str, str] | None = None) -> None:
         old = self.claim
-        claim = Claim(old.number, old.owner, expires, held, old.goal)
+        claim = Claim(old.number, old.owner, expires, held, old.goal if goal is None else goal)
         self.provider.change_note(self.name, claim.labels())
         self.claim = claim
 

@@ -50,8 +50,7 @@ def promote(wanted: Job, progress: Progress, until: int = LAST) -> Outcome:
     blue = world.active()
     if blue.image == wanted.image.id:
         return Outcome(blue.generation, blue.name, None, notes=("it serves already",))
-    standing = green.find(world, wanted.image.id, blue.name, resumed=False)
-    goal = Goal(wanted, blue.name, fresh=standing is None)
+    goal = Goal(wanted, blue.name, green.standing(world, wanted.image.id, blue.name))
     secrets = wanted.secrets()
     with leased(wanted.site, goal.labels()) as (lease, log):
         return swap(begin(goal, world, lease, log, progress, secrets=secrets), until)
@@ -78,7 +77,7 @@ def resume(site: Site, progress: Progress) -> Outcome | None:
             return blue_lost.take_over(goal, look(site), lease, log, progress)
         run = begin(goal, look(site), lease, log, progress, secrets=secrets, resumed=True)
         try:
-            watching.catch_up(run, claim.number)
+            watching.catch_up(run, goal)
         except RestoredError as error:
             return restored(run, error)
         return swap(run)
@@ -102,8 +101,9 @@ def begin(
             f"{goal.blue}, which served when the run began, is no longer at the provider",
             "`invoke status` shows what is; `invoke promote --blue-lost` goes on without it",
         )
-    run = Run(wanted, lease, log, progress, blue.contact, secrets, fresh=goal.fresh)
-    run.green = green.find(world, wanted.image.id, goal.blue, resumed)
+    standing = green.find(world, goal)
+    fresh = standing is None or standing.server.id != goal.green
+    run = Run(wanted, lease, log, progress, blue.contact, secrets, standing, fresh)
     run.spares = green.spares(world, run)
     what = f"{wanted.verb} to generation {wanted.generation}"
     run.record("resumed" if resumed else "began", said=what, blue=goal.blue)
@@ -162,7 +162,14 @@ def take(run: Run, step: Step) -> None:
 
 
 def call_off(run: Run) -> None:
-    """Users noticed nothing: green goes, the lease is given back."""
+    """Users noticed nothing: green goes, the lease is given back.
+
+    Unless blue does not say that it serves: a swap may stand between the two, or green have the
+    only copy that is left. Then all stays for `resume`.
+    """
+    if not watching.serves(run.blue):
+        run.note(f"{run.blue.name} does not say that it serves: all is left as it is")
+        return
     green.drop(run)
     run.record("ended", said=f"called off; {run.blue.name} serves on")
     run.lease.release()
@@ -170,7 +177,8 @@ def call_off(run: Run) -> None:
 
 def restored(run: Run, error: RestoredError) -> Outcome:
     """Blue serves again with every write; green is not needed any more."""
-    why = f"{run.there().name} did not take over: {error.message}"
+    name = run.green.name if run.green else f"generation {run.job.generation}"
+    why = f"{name} did not take over: {error.message}"
     run.record("restored", said=why)
     watching.await_back(run)
     green.drop(run)
@@ -182,18 +190,27 @@ def back(run: Run, error: UnhealthyError) -> Outcome:
     """Green serves badly: the same swap with the roles exchanged, so with the newest data."""
     why = f"generation {run.job.generation} is not well: {error.message}"
     run.note(f"{why}; going back")
-    mark_bad(run.site.home, run.site.provider, run.site.name, run.job.image.id, why)
+    mark_bad(run.site.home, None, run.site.name, run.job.image.id, why)
     generation = int(run.blue.server.labels[GENERATION])
     strategy = run.job.strategy
     wanted = job(run.site, "rollback", generation=generation, strategy=strategy, disk=False)
-    goal = Goal(wanted, run.there().name, fresh=False)
-    run.lease.release()
-    with leased(run.site, goal.labels()) as (lease, log):
-        again = begin(goal, look(run.site), lease, log, run.progress, secrets=wanted.secrets())
+    serves = run.there().name
+    secrets = wanted.secrets()
+    goal = Goal(wanted, serves, green.standing(look(run.site), wanted.image.id, serves))
+    with leased(run.site, goal.labels(), after=run.lease) as (lease, log):
+        again = begin(goal, look(run.site), lease, log, run.progress, secrets=secrets)
         again.go_back = False
         ended = swap(again)
-    notes = (*run.notes, *ended.notes)
-    return replace(ended, rolled_back=True, why=why, notes=notes)
+    tell_bad(run, why)
+    return replace(ended, rolled_back=True, why=why, notes=(*run.notes, *ended.notes))
+
+
+def tell_bad(run: Run, why: str) -> None:
+    """The provider notes it for other machines; that must not keep what serves well from users."""
+    try:
+        mark_bad(run.site.home, run.site.provider, run.site.name, run.job.image.id, why)
+    except BakehouseError as error:
+        run.note(f"only this machine knows that the image is bad: {error.message}")
 
 
 def forward_only(run: Run, step: Step, error: BakehouseError) -> BakehouseError:

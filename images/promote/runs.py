@@ -13,7 +13,7 @@ from images.progress import Progress
 from images.promote.job import Job, Site, known_dead, owner
 from images.promote.lease import Claim, Lease, held_error, kept, newest, take
 from images.promote.reach import Contact
-from images.providers.base import GENERATION
+from images.providers.base import GENERATION, unguarded
 from specs.errors import BakehouseError
 
 PAUSE: Final = 1.0
@@ -116,14 +116,22 @@ class Run:
 
 
 @contextmanager
-def leased(site: Site, goal: Mapping[str, str]) -> Iterator[tuple[Lease, Journal]]:
-    """Hold the lease of a spec, with a goal that another machine could go on with.
+def leased(
+    site: Site, goal: Mapping[str, str], after: Lease | None = None
+) -> Iterator[tuple[Lease, Journal]]:
+    """Hold the lease of a spec, with a goal that another machine could go on with; in the place of
+    `after`, so that at no moment none is held. The provider asks for it before each change.
 
     Given back by `Lease.release`, when what was begun has come to an end; otherwise it stays, as
     the sign that it has not. Raises HeldLeaseError while another run lives.
     """
     with owner(site) as name:
-        lease = take(site.provider, site.name, name, goal, dead=lambda o: known_dead(site, o))
+        site.provider.guard(unguarded)  # the new note ends the lease that `after` is
+        own = after.claim.owner if after else ""
+        lease = take(
+            site.provider, site.name, name, goal, dead=lambda o: o == own or known_dead(site, o)
+        )
+        site.provider.guard(lease.check)
         try:
             with kept(lease):
                 yield lease, journal(site.home, site.name)
@@ -131,6 +139,7 @@ def leased(site: Site, goal: Mapping[str, str]) -> Iterator[tuple[Lease, Journal
             if lease.claim.held:
                 with suppress(BakehouseError):  # lost: then it is not ours to end
                     lease.lapse()
+            site.provider.guard(unguarded)
 
 
 def refuse_unfinished(site: Site) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 from images.hosts.certificates import renew_all
 from images.promote import pair
 from images.promote.first import settle
+from images.promote.green import create
 from images.promote.observe import PRIMARY
 from images.promote.runs import Run
 from images.promote.steps import STEPS as REPLICA
@@ -31,16 +32,12 @@ def up_probe(run: Run) -> Probe:
 
 def make(run: Run) -> None:
     """Boot green with its secrets, and wait until all of it runs."""
-    if run.green is None:
-        run.lease.check()
-        server = run.site.provider.create_server(run.job.order(run.epoch, "standby"))
-        run.green = run.site.contact(server)
-        run.record("note", said=f"made {server.name}")
-    pair.wait_for(run.green)
-    deliver(run.green.door, run.secrets)
-    renew_all(run.site, run.green)
-    run.green.program("guard", "standby", str(run.epoch))
-    settle(run.green)
+    green = run.green or create(run)
+    pair.wait_for(green)
+    deliver(green.door, run.secrets)
+    renew_all(run.site, green)
+    green.program("guard", "standby", str(run.epoch))
+    settle(green)
     run.ready = True
 
 

@@ -167,12 +167,12 @@ def _lease_words(site: Site) -> str:
 
 def _looking(wanted: Job, world: World, blue: Seen, progress: Progress) -> Run:
     """A run that only looks: its lease is none, and its steps are never done."""
-    goal = Goal(wanted, blue.name, fresh=False)
+    goal = Goal(wanted, blue.name, green.standing(world, wanted.image.id, blue.name))
     claim = Claim(
         world.claim.number + 1 if world.claim else 1, "", time.time() + TERM, True, goal.labels()
     )
     lease = Lease(world.site.provider, world.site.name, claim)
     run = Run(wanted, lease, journal(world.site.home, world.site.name), progress, blue.contact, {})
-    run.green = green.find(world, wanted.image.id, blue.name, resumed=False)
+    run.green = green.find(world, goal)
     run.spares = green.spares(world, run)
     return run

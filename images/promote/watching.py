@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from images.promote.goal import Goal
 from images.promote.green import order
 from images.promote.reach import Contact, UnreachableError
 from images.promote.runs import Run
@@ -44,20 +45,39 @@ def swap(run: Run) -> None:
     watch(run)
 
 
-def catch_up(run: Run, before: int) -> None:
+def catch_up(run: Run, goal: Goal) -> None:
     """What became of the swap that an earlier run had started, if it had.
 
-    Epoch `before` was the last run's, which may itself have only resumed. Stays with a unit that is
-    still at it. Raises as `swap`.
+    Stays with a unit that is still at it. Raises as `swap`.
     """
+    if goal.over:
+        raise RestoredError("it was given up by the run that was cut short")
     if run.green is None:
         return
+    await_green(run)
     status = run.green.program("swap", "status")
     epoch = int(status.get("epoch") or 0)
     if under_way(status["state"], epoch, int(run.green.program("guard", "status")["epoch"])):
         watch(run)
-    elif status["state"] == "restored" and epoch >= before:
+    elif status["state"] == "restored" and epoch >= goal.begun:
         raise RestoredError(str(status["error"]))
+
+
+def await_green(run: Run) -> None:
+    """Green answers. One that is off is switched on, since it may have the newest data; one that
+    was just made is still booting. Raises as `rescue`."""
+    green = run.there()
+    off = green.server.status == "off"
+    if off:
+        run.lease.check()
+        run.note(f"{green.name} is off, and may have the newest data: it is switched on")
+        run.site.provider.power_on(green.server.id)
+    deadline = time.monotonic() + (RETURN if off or serves(run.blue) else SILENCE)
+    while not reachable(green):
+        if time.monotonic() > deadline:
+            rescue(run)
+            return
+        time.sleep(1)
 
 
 def under_way(state: str, epoch: int, role: int) -> bool:
@@ -164,10 +184,11 @@ def rescue(run: Run) -> None:
     state = settled_state(run.blue)
     if state in ("restored", "serving"):
         raise RestoredError(f"{green.name} stopped answering; {run.blue.name} went back to work")
-    if state == "fenced":
+    provider = run.site.provider
+    users = provider.floating_ip(run.site.floating_ip).server
+    if state == "fenced" and users != green.server.id:  # there it may have served without blue
         give_back(run, f"{green.name} died before any write reached it")
     run.lease.check()
-    provider = run.site.provider
     found = {server.id: server for server in provider.servers(run.site.name)}
     now = found.get(green.server.id)
     if now is not None and now.status == "off":
@@ -226,6 +247,14 @@ def await_back(run: Run) -> None:
                 "bring it back at the provider, then `invoke promote --resume`; do not delete it",
             )
         time.sleep(1)
+
+
+def serves(contact: Contact) -> bool:
+    """Whether it says that it holds the truth and works."""
+    try:
+        return bool(contact.hand("status")["role"]["primary"])
+    except BakehouseError:
+        return False
 
 
 def at_work(contact: Contact) -> bool:

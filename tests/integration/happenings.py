@@ -95,7 +95,8 @@ def steal(scene: Scene) -> Iterator[None]:
     cloud = scene.place.cloud
     last = newest(cloud, NAME)
     assert last is not None
-    labels = {**last.goal, "owner": "thief", "expires": str(int(time.time()) + 3)}
+    goal = {"begun": str(last.number), **last.goal}
+    labels = {**goal, "owner": "thief", "expires": str(int(time.time()) + 3)}
     cloud.make_note(f"{NAME}-lease-{last.number + 1}", {**labels, "state": "held"})
     yield
 

@@ -31,7 +31,7 @@ from tests.memory import MemoryProvider
 SPEC_FILE = Path(__file__).parents[4] / "specs/hobby.yaml"
 HOBBY = read(SPEC_FILE)
 GOAL = {"verb": "promote", "generation": "2"}
-WHOLE = {**GOAL, "strategy": "replica", "from": "hobby-g1", "fresh": "yes"}
+WHOLE = {**GOAL, "from": "hobby-g1"}
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def running(site: Site) -> Run:
     job = Job(site, "promote", image, 2, plan, "replica")
     server = site.provider.create_server(Order("hobby-g2-e1", "hobby-1", "", {SPEC: "hobby"}))
     contact = Contact(server, lambda: Door(Path("none")))
-    lease = take(site.provider, site.name, "me", Goal(job, "hobby-g1-e0", True).labels())
+    lease = take(site.provider, site.name, "me", Goal(job, "hobby-g1-e0").labels())
     log = journal(site.home, site.name)
     return Run(job, lease, log, Progress(), contact, {}, contact)
 

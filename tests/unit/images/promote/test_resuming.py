@@ -1,0 +1,304 @@
+"""Going on with what was begun: which server the goal means, and what is never given up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images.history import journal
+from images.home import Home
+from images.marks import bad
+from images.progress import Progress
+from images.promote import blue_lost, green, watching
+from images.promote.goal import OVER, Goal
+from images.promote.job import ACTIVE, GIVEN_UP, STANDBY, Job, Site, labels
+from images.promote.lease import LostLeaseError, newest
+from images.promote.observe import look
+from images.promote.promote import call_off, restored, tell_bad
+from images.promote.reach import Contact, RefusedError, UnreachableError
+from images.promote.runs import Run, leased
+from images.promote.watching import RestoredError
+from images.providers.base import Order, Server
+from images.run import Result
+from images.ssh import Door
+from images.store import Image
+from specs.errors import BakehouseError
+from specs.plan import resolve
+from specs.read import read
+from tests.memory import MemoryProvider
+
+SPEC_FILE = Path(__file__).parents[4] / "specs/hobby.yaml"
+HOBBY = read(SPEC_FILE)
+NEW = Image("hobby-000000000002", "hobby", "", 0, "", "", (), {}, (0, 0, 0))
+
+
+@dataclass(slots=True)
+class Answering(Contact):
+    """A server behind SSH that knows its role; silent while it is off, or has none."""
+
+    site: Any = None
+
+    @property
+    def now(self) -> Server:
+        servers: list[Server] = self.site.provider.servers("hobby")
+        return next(one for one in servers if one.id == self.server.id)
+
+    def shell(self, line: str, *, timeout: float = 0, stdin: str | None = None) -> Result:
+        if self.now.status == "off" or self.name not in self.site.roles:
+            raise UnreachableError(f"{self.name} does not answer", "")
+        state, epoch = self.site.roles[self.name]
+        primary = state in ("serving", "restored")
+        role = {"state": state, "epoch": epoch, "primary": primary, "pending": False}
+        if "bakehouse.hand" in line:
+            return Result(0, json.dumps({"ok": True, "role": role, "postgres": None}), "")
+        if "bakehouse.swap status" in line:
+            return Result(0, json.dumps(self.site.swap), "")
+        self.site.done.append(f"{self.name}: {line.partition('bakehouse.')[2]}")
+        if "alone" in line:
+            raise RefusedError("users cannot be asked here", "")
+        return Result(0, json.dumps(role), "")
+
+    def follow(
+        self, module: str, *words: str, on_line: Callable[[str], None], timeout: float | None = None
+    ) -> int:
+        return 0 if self.site.swap["state"] == "swapped" else 1
+
+
+@dataclass(frozen=True)
+class Place(Site):
+    """A deployment whose servers answer as told: role and epoch by name, `swap` by green's unit."""
+
+    roles: dict[str, tuple[str, int]] = field(default_factory=dict)
+    swap: dict[str, Any] = field(default_factory=lambda: {"state": "none", "epoch": None})
+    done: list[str] = field(default_factory=list)
+
+    def contact(self, server: Server) -> Contact:
+        return Answering(server, lambda: Door(Path("none")), site=self)
+
+    def add(self, generation: int, image: str, role: str, epoch: int, state: str) -> Server:
+        name = f"hobby-g{generation}-e{epoch}"
+        self.roles[name] = (state, epoch)
+        marks = labels("hobby", generation, image, role, epoch)
+        return self.provider.create_server(Order(name, image, "", marks))
+
+    def job(self) -> Job:
+        return Job(self, "promote", NEW, 2, resolve(HOBBY, None, ()), "replica")
+
+
+@dataclass
+class Powering(MemoryProvider):
+    """Tells the server's new state when it is asked for it, as a cloud does."""
+
+    broken: str = ""
+
+    def create_server(self, order: Order) -> Server:
+        made = MemoryProvider.create_server(self, order)
+        if self.broken == "create":
+            raise BakehouseError("the action failed", "see its console")
+        return made
+
+    def delete_server(self, server: str) -> None:
+        if self.broken == "delete":
+            raise BakehouseError("503 from the provider", "again")
+        MemoryProvider.delete_server(self, server)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Place:
+    place = Place(Home(tmp_path), Powering(), HOBBY, SPEC_FILE)
+    place.provider.create_floating_ip("hobby")
+    return place
+
+
+def begun(site: Place, goal: Goal, lease: Any) -> Run:
+    """A run under its lease, as `promote.begin` makes it."""
+    world = look(site)
+    blue = world.named(goal.blue)
+    assert blue is not None
+    found = green.find(world, goal)
+    log = journal(site.home, site.name)
+    fresh = found is None or found.server.id != goal.green
+    return Run(goal.job, lease, log, Progress(), blue.contact, {}, found, fresh)
+
+
+def test_a_green_that_is_off_is_the_goal_s_all_the_same(site: Place) -> None:
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "following")
+    site.add(2, NEW.id, STANDBY, 4, "following")  # an older server of the same image
+    made = site.add(2, NEW.id, STANDBY, 7, "claimed")
+    site.provider.power_off(made.id)
+    goal = Goal(site.job(), blue.name, begun=7)
+    found = green.find(look(site), goal)
+    assert found is not None and found.name == made.name
+    assert green.find(look(site), Goal(site.job(), blue.name)) is None  # nothing is made yet
+    site.provider.set_labels(made.id, labels("hobby", 2, NEW.id, GIVEN_UP, 7))
+    assert green.find(look(site), goal) is None
+
+
+def test_a_standby_that_was_chosen_is_known_by_its_id(site: Place) -> None:
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "serving")
+    old = site.add(2, NEW.id, STANDBY, 3, "following")
+    goal = Goal(site.job(), blue.name, green.standing(look(site), NEW.id, blue.name))
+    assert goal.green == old.id
+    site.add(2, NEW.id, STANDBY, 9, "following")
+    site.provider.power_off(old.id)
+    found = green.find(look(site), goal)
+    assert found is not None and found.name == old.name
+
+
+def test_a_green_that_is_off_is_switched_on_before_anything_is_given_up(site: Place) -> None:
+    """It claimed, its operator died, then it went off: only it has the newest data."""
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "following")
+    made = site.add(2, NEW.id, STANDBY, 7, "serving")
+    site.swap.update(state="swapped", epoch=7)
+    site.provider.power_off(made.id)
+    goal = Goal(site.job(), blue.name, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        run = begun(site, goal, lease)
+        watching.catch_up(run, goal)
+        assert run.swapped
+    assert site.provider.servers("hobby")[1].status == "running"
+
+
+def test_where_users_are_sent_to_green_blue_is_not_called_back(
+    site: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Green may have served alone: a fenced blue lacks what was written since."""
+    monkeypatch.setattr(watching, "RETURN", 0.0)
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "fenced")
+    made = site.add(2, NEW.id, STANDBY, 7, "claimed")
+    site.provider.assign("hobby", made.id)
+    goal = Goal(site.job(), blue.name, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        run = begun(site, goal, lease)
+        del site.roles[made.name]
+        with pytest.raises(BakehouseError, match="holds the newest data") as raised:
+            watching.rescue(run)
+        assert not isinstance(raised.value, RestoredError)
+    assert site.done == []
+
+
+def test_nothing_is_called_off_while_blue_does_not_say_that_it_serves(site: Place) -> None:
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "following")
+    made = site.add(2, NEW.id, STANDBY, 7, "claimed")
+    goal = Goal(site.job(), blue.name, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        call_off(begun(site, goal, lease))
+        assert lease.claim.held
+        site.provider.power_off(blue.id)
+        call_off(begun(site, goal, lease))
+        assert lease.claim.held
+    assert [one.id for one in site.provider.servers("hobby")] == [blue.id, made.id]
+
+
+def test_a_swap_that_blue_serves_through_is_called_off(site: Place) -> None:
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "serving")
+    site.add(2, NEW.id, STANDBY, 7, "standby")
+    goal = Goal(site.job(), blue.name, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        call_off(begun(site, goal, lease))
+        assert not lease.claim.held
+    assert [one.id for one in site.provider.servers("hobby")] == [blue.id]
+
+
+def test_who_was_killed_while_he_tidied_up_is_gone_on_with(site: Place) -> None:
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "serving")
+    site.add(2, NEW.id, STANDBY, 7, "gave-up")
+    goal = Goal(site.job(), blue.name, begun=7)
+    assert isinstance(site.provider, Powering)
+    site.provider.broken = "delete"
+    with (
+        pytest.raises(BakehouseError, match="503"),
+        leased(site, goal.labels()) as (lease, _),
+    ):
+        green.drop(begun(site, goal, lease))
+    claim = newest(site.provider, "hobby")
+    assert claim is not None and claim.held and claim.goal == {**goal.labels(), **OVER}
+    site.provider.broken = ""
+    again = Goal(site.job(), blue.name, begun=7, over=True)
+    with leased(site, again.labels()) as (lease, _):
+        run = begun(site, again, lease)
+        with pytest.raises(RestoredError, match="given up") as raised:
+            watching.catch_up(run, again)
+        ended = restored(run, raised.value)
+        assert not lease.claim.held
+    assert ended.rolled_back and ended.server == blue.name
+    assert [one.id for one in site.provider.servers("hobby")] == [blue.id]
+
+
+def test_a_swap_that_was_given_up_is_known_to_the_second_resume_too(site: Place) -> None:
+    """Green's order is of the epoch in which it was begun, not of the last run's."""
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "serving")
+    site.add(2, NEW.id, STANDBY, 7, "gave-up")
+    site.swap.update(state="restored", epoch=7, error="3 arm: refused")
+    goal = Goal(site.job(), blue.name, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        with pytest.raises(RestoredError, match="3 arm"):
+            watching.catch_up(begun(site, goal, lease), goal)
+        lease.release()
+
+
+def test_a_server_whose_making_ended_in_an_error_goes_with_the_run(
+    site: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "serving")
+    goal = Goal(site.job(), blue.name)
+    marks = labels("hobby", 2, NEW.id, STANDBY, 1)
+    monkeypatch.setattr(Job, "order", lambda *_: Order("hobby-g2-e1b", NEW.id, "", marks))
+    site.roles["hobby-g2-e1b"] = ("standby", 0)
+    assert isinstance(site.provider, Powering)
+    with leased(site, goal.labels()) as (lease, _):
+        run = begun(site, goal, lease)
+        site.provider.broken = "create"
+        with pytest.raises(BakehouseError, match="the action failed"):
+            green.create(run)
+        assert len(site.provider.servers("hobby")) == 2
+        call_off(run)
+    assert [one.id for one in site.provider.servers("hobby")] == [blue.id]
+
+
+def test_the_next_number_is_taken_before_the_old_lease_ends(site: Place) -> None:
+    with (
+        leased(site, {"verb": "promote"}) as (lease, _),
+        leased(site, {"verb": "rollback"}, after=lease) as (later, _),
+    ):
+        claim = newest(site.provider, "hobby")
+        assert claim is not None and claim.held
+        assert (claim.number, claim.goal) == (lease.epoch + 1, {"verb": "rollback"})
+        with pytest.raises(LostLeaseError):
+            lease.check()
+        later.release()
+    assert not newest(site.provider, "hobby").held  # type: ignore[union-attr]
+
+
+def test_a_bad_image_is_known_here_though_the_provider_fails(
+    site: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "serving")
+    goal = Goal(site.job(), blue.name)
+
+    def refuse(*_: object) -> bool:
+        raise BakehouseError("503 from the provider", "again")
+
+    with leased(site, goal.labels()) as (lease, _):
+        run = begun(site, goal, lease)
+        monkeypatch.setattr(Powering, "make_note", refuse)
+        tell_bad(run, "it did not answer")
+        assert run.notes == ["only this machine knows that the image is bad: 503 from the provider"]
+        lease.release()
+    assert bad(site.home, None, "hobby", NEW.id)
+
+
+def test_the_heir_that_was_measured_takes_over(site: Place) -> None:
+    dead = site.add(1, "hobby-000000000001", ACTIVE, 1, "serving")
+    site.provider.power_off(dead.id)
+    measured = site.add(2, NEW.id, STANDBY, 3, "standby")
+    site.add(2, NEW.id, STANDBY, 5, "gave-up")  # of the same image, by epoch the newer one
+    goal = Goal(site.job(), dead.name, measured.id)
+    with leased(site, goal.labels()) as (lease, log), pytest.raises(RefusedError):
+        blue_lost.take_over(goal, look(site), lease, log, Progress())
+    assert [line for line in site.done if "alone" in line] == [f"{measured.name}: swap alone"]
