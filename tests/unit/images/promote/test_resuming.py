@@ -23,7 +23,7 @@ from images.promote.promote import call_off, restored, tell_bad
 from images.promote.reach import Contact, RefusedError, UnreachableError
 from images.promote.runs import Run, leased
 from images.promote.watching import RestoredError
-from images.providers.base import Order, Server
+from images.providers.base import Order, Server, unguarded
 from images.run import Result
 from images.ssh import Door
 from images.store import Image
@@ -95,6 +95,10 @@ class Powering(MemoryProvider):
     """Tells the server's new state when it is asked for it, as a cloud does."""
 
     broken: str = ""
+    check: Callable[[], None] = unguarded
+
+    def guard(self, check: Callable[[], None]) -> None:
+        self.check = check
 
     def create_server(self, order: Order) -> Server:
         made = MemoryProvider.create_server(self, order)
@@ -302,3 +306,13 @@ def test_the_heir_that_was_measured_takes_over(site: Place) -> None:
     with leased(site, goal.labels()) as (lease, log), pytest.raises(RefusedError):
         blue_lost.take_over(goal, look(site), lease, log, Progress())
     assert [line for line in site.done if "alone" in line] == [f"{measured.name}: swap alone"]
+
+
+def test_the_provider_asks_for_the_lease_while_one_is_held(site: Place) -> None:
+    assert isinstance(site.provider, Powering)
+    with leased(site, {"verb": "promote"}) as (first, _):
+        assert site.provider.check == first.check
+        with leased(site, {"verb": "rollback"}, after=first) as (second, _):
+            assert site.provider.check == second.check
+        site.provider.check()
+    assert site.provider.check is unguarded
