@@ -12,9 +12,11 @@ from typing import Final
 
 from images import keeping, marks
 from images.garbage import Garbage
+from images.packer.folder import temporary_names
+from images.promote.alone import runs
 from images.promote.job import ACTIVE, GIVEN_UP, STANDBY, Site
 from images.promote.lease import newest
-from images.providers.base import GENERATION, IMAGE, ROLE, Server, Stored
+from images.providers.base import GENERATION, IMAGE, PROVEN, ROLE, Server, Stored
 from images.scheduled import numbers
 
 ROLES: Final = (ACTIVE, STANDBY, GIVEN_UP)
@@ -30,11 +32,12 @@ def busy(site: Site) -> bool:
 def garbage(site: Site, keep: int) -> list[Garbage]:
     """Servers of the spec that are off and have no role, and its images but for what servers are
     made of, what serves and served before it, pinned generations, and the last `keep` that are
-    not bad. Nothing while the spec is being swapped.
+    not bad; and what builds at a vendor left. Nothing while the spec is being swapped, and of
+    builds nothing while one runs.
     """
     if busy(site):
         return []
-    provider = site.provider
+    provider, building = site.provider, runs(site, "build")
     every = provider.servers(site.name)
     images = provider.images(site.name)
     idle = [one for one in every if one.status == "off" and one.labels.get(ROLE, "") not in ROLES]
@@ -44,6 +47,8 @@ def garbage(site: Site, keep: int) -> list[Garbage]:
         Garbage(f"server {one.name} at {provider.name}", 0, partial(provider.delete_server, one.id))
         for one in idle
     ]
+    if not building:
+        found += provider.left_overs(temporary_names(site.name))
     return found + [
         Garbage(
             f"image {image.id} at {provider.name}",
@@ -51,7 +56,7 @@ def garbage(site: Site, keep: int) -> list[Garbage]:
             partial(provider.delete_image, image.id),
         )
         for image in images
-        if image.id not in needed
+        if image.id not in needed and (PROVEN in image.labels or not building)
     ]
 
 

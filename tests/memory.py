@@ -6,12 +6,15 @@ local provider.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from images.garbage import Garbage
 from images.providers.base import (
     SPEC,
     BaseImage,
@@ -54,6 +57,13 @@ class MemoryProvider:
 
     def delete_image(self, image_id: str) -> None:
         self._images.pop(image_id, None)
+
+    def left_overs(self, names: re.Pattern[str]) -> Sequence[Garbage]:
+        return [
+            Garbage(server.name, 0, partial(self.delete_server, server.id))
+            for server in self._servers.values()
+            if names.fullmatch(server.name)
+        ]
 
     def base_image(self, release: str, architecture: str, /) -> BaseImage:
         return BaseImage("", "")

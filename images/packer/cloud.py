@@ -1,15 +1,15 @@
 """`build-image --provider hetzner|digitalocean`: Packer makes a snapshot of a vendor's Debian.
 
-The snapshot is proven as any image: a throwaway booted from it answers the whole suite. What a dead
-run left is known by its name and deleted before anything is made.
+The snapshot is proven as any image: a throwaway booted from it answers the suite. One build of a
+spec runs at a time, by a lease at the vendor; what a dead run left is known by its name and deleted
+before anything is made.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Final, Protocol, cast
 
 from images import store
 from images.built import Built
-from images.garbage import Garbage
 from images.home import Home, build_lock, clear_work, need_space
 from images.locking import lock_of
 from images.packer import folder, kept, process
@@ -25,15 +24,14 @@ from images.packer.proof import prove
 from images.packer.supplies import lay_out
 from images.packer.temporary import temporary
 from images.progress import Progress
+from images.promote.alone import alone
 from images.promote.calling import site
-from images.providers.base import GENERATION, Provider, Stored
+from images.providers.base import GENERATION, PROVEN, BaseImage, Provider, Stored
+from images.providers.offer import offer
 from images.recipe import Recipe, prepare
 from specs.errors import BakehouseError
 from specs.lock import Lock
 from specs.model import Deploy, Spec
-
-PROVEN: Final = "proven"
-"""The label of a snapshot whose suite passed; one without was left by a run that died."""
 
 ROOM: Final = 2_000_000_000
 """Bytes that a build takes here: the packages, twice."""
@@ -42,8 +40,8 @@ ROOM: Final = 2_000_000_000
 class Vendor(Provider, Protocol):
     """A provider at which Packer bakes."""
 
-    def left_overs(self, prefix: str) -> Sequence[Garbage]:
-        """Servers and SSH keys whose name begins so."""
+    def delete_stored(self, handle: str) -> None:
+        """This one image is gone, by the vendor's number of it. Gone before: fine."""
 
     def label_image(self, handle: str, labels: Mapping[str, str]) -> None:
         """Replace the labels of an image."""
@@ -54,18 +52,13 @@ class Vendor(Provider, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """How Packer speaks with a vendor: its builder, its token, and its variables' names.
-
-    `places` and `types` are tried in order where the spec names none.
-    """
+    """How Packer speaks with a vendor: its builder, its token, and its variables' names."""
 
     builder: str
     variable: str
     image: str
     place: str
-    places: tuple[str, ...]
     type: str
-    types: tuple[str, ...]
 
 
 SIDES: Final = {
@@ -74,18 +67,14 @@ SIDES: Final = {
         "HCLOUD_TOKEN",
         "hcloud_image",
         "hcloud_location",
-        ("fsn1", "nbg1", "hel1"),
         "hcloud_server_type",
-        ("cx23", "cpx11"),
     ),
     "digitalocean": Side(
         "digitalocean.image",
         "DIGITALOCEAN_TOKEN",
         "digitalocean_image",
         "digitalocean_region",
-        ("fra1", "ams3"),
         "digitalocean_size",
-        ("s-1vcpu-1gb", "s-1vcpu-2gb"),
     ),
 }
 
@@ -111,43 +100,30 @@ def build(
     is larger than `after` and than all that the vendor's snapshots have.
 
     Nothing is made when there is a proven one of the same id. Raises UnprovenError when it does not
-    pass, BakehouseError when anything else fails; nothing is left at the vendor then.
+    pass, HeldLeaseError while another machine builds this spec, BakehouseError when anything else
+    fails. A snapshot that nobody could prove is deleted by the next build.
     """
     started = time.monotonic()
-    side = SIDES[provider]
-
-    vendor = cast(Vendor, site(str(spec_file), home, provider).provider)
+    where = site(str(spec_file), home, provider)
+    vendor = cast(Vendor, where.provider)
     with build_lock(home, f"build-image {spec.name}", progress.note):
         clear_work(home)
         need_space(home.root, ROOM, "a bake by Packer")
+        offer(spec.deploy)
         lock = lock_of(spec, spec_file, home, progress)
         base = vendor.base_image(lock.release, lock.architecture)
         recipe = folder.provisioned(prepare(spec, spec_file, lock), base.id)
         snapshot = find(vendor, recipe)
         if snapshot is not None:
-            built = kept.existing(recipe, home, after)
-            if built is not None:
-                return built
-        clean(vendor, recipe, progress)
-        if snapshot is None:
-            at = home.work / "packer"
-            lay_out(recipe, home, at, progress)
-            server = temporary(recipe, at, with_host_key=True)
-            wanted = folder.labels(recipe, "provision", base=base.id)
-            chosen = {
-                side.image: base.name,
-                "user_data": server.user_data,
-                "verify": server.verify,
-                "manifest": str(at / "manifest.json"),
-            }
-            env = vendor.packer_environment()
-            with progress.stage("packer"):
-                anywhere(side, spec.deploy, at, chosen=chosen, env=env, progress=progress)
-            handle = made(at / "manifest.json")
-            vendor.label_image(handle, wanted)
-            snapshot = Stored(recipe.id, handle, 0, 0, wanted)
-        last = max(after, newest_generation(vendor, spec.name))
-        image, generation = proven(vendor, snapshot, recipe, home, progress, after=last)
+            return kept.existing(recipe, home, after, disk=False) or kept.elsewhere(
+                recipe, home, snapshot, after
+            )
+        with alone(where, "build") as lease:
+            vendor.guard(lease.check)
+            clean(vendor, recipe, progress)
+            snapshot = baked(vendor, recipe, base, home, progress)
+            last = max(after, newest_generation(vendor, spec.name))
+            image, generation = proven(vendor, snapshot, recipe, home, progress, after=last)
         clear_work(home)
         path = home.images / image.id / "image.raw"
         built = Built(image, generation, path, False, time.monotonic() - started)
@@ -170,14 +146,40 @@ def newest_generation(vendor: Vendor, spec: str) -> int:
 
 
 def clean(vendor: Vendor, recipe: Recipe, progress: Progress) -> None:
-    """Delete what dead runs left: temporary servers, their keys, a snapshot that nobody proved."""
-    for left in vendor.left_overs(f"{folder.SERVER_PREFIX}{recipe.spec.name}"):
+    """Delete what dead runs left: temporary servers, snapshots that nobody proved.
+
+    Only for who holds the lease of builds: a living one has such things, too.
+    """
+    for left in vendor.left_overs(folder.temporary_names(recipe.spec.name)):
         progress.note(f"deleting what an earlier run left: {left.what}")
         left.free()
     for found in vendor.images(recipe.spec.name):
         if found.id == recipe.id and PROVEN not in found.labels:
             progress.note(f"deleting a snapshot that nobody proved: {found.handle}")
-            vendor.delete_image(found.id)
+            vendor.delete_stored(found.handle)
+
+
+def baked(
+    vendor: Vendor, recipe: Recipe, base: BaseImage, home: Home, progress: Progress
+) -> Stored:
+    """The new snapshot, labelled, and not proven yet."""
+    side = SIDES[vendor.name]
+    at = home.work / "packer"
+    lay_out(recipe, home, at, progress)
+    server = temporary(recipe, at, with_host_key=True)
+    wanted = folder.labels(recipe, "provision", base=base.id)
+    chosen = {
+        side.image: base.name,
+        "user_data": server.user_data,
+        "verify": server.verify,
+        "manifest": str(at / "manifest.json"),
+    }
+    env = vendor.packer_environment()
+    with progress.stage("packer"):
+        anywhere(side, recipe.spec.deploy, at, chosen=chosen, env=env, progress=progress)
+    handle = made(at / "manifest.json")
+    vendor.label_image(handle, wanted)
+    return Stored(recipe.id, handle, 0, 0, wanted)
 
 
 def anywhere(
@@ -213,8 +215,10 @@ def anywhere(
 
 
 def places(side: Side, deploy: Deploy) -> Iterator[dict[str, str]]:
-    """Every location with every type, in the spec's order: one type everywhere, then the next"""
-    for kind, place in product(deploy.server_types or side.types, deploy.locations or side.places):
+    """Every location with every type, in the spec's order: one type everywhere, then the next.
+    Raises UsageError when it names none."""
+    wanted = offer(deploy)
+    for kind, place in product(wanted.types, wanted.locations):
         yield {side.place: place, side.type: kind}
 
 
@@ -239,15 +243,15 @@ def proven(
     *,
     after: int,
 ) -> tuple[store.Image, store.Generation]:
-    """The snapshot as a generation. One that fails its suite is deleted."""
-    try:
-        with progress.stage("verify"):
-            report = prove(vendor, snapshot, recipe, home, progress.say)
-        image, generation = kept.keep(recipe, home, report, progress, raw=None, after=after)
-    except BaseException:
-        with suppress(BakehouseError):
-            vendor.delete_image(recipe.id)
-        raise
+    """The snapshot as a generation. One that fails its suite is deleted, and nothing else is."""
+    with progress.stage("verify"):
+        report = prove(vendor, snapshot, recipe, home, progress)
+    if not report.passed:
+        try:
+            vendor.delete_stored(snapshot.handle)
+        except BakehouseError as error:
+            progress.note(f"the next build deletes the snapshot {snapshot.handle}: {error.message}")
+    image, generation = kept.keep(recipe, home, report, progress, raw=None, after=after)
     more = {GENERATION: str(generation.number), PROVEN: report.date[:10]}
     vendor.label_image(snapshot.handle, {**snapshot.labels, **more})
     return image, generation

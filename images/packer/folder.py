@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +27,9 @@ PAYLOAD: Final = "payload"
 
 SERVER_PREFIX: Final = "bakehouse-bake-"
 """Temporary servers are named so; what a dead run left is found by it."""
+
+PROOF: Final = "-proof"
+"""Ends the name of the throwaway server of the snapshot."""
 
 
 def provisioned(recipe: Recipe, base: str) -> Recipe:
@@ -88,6 +92,13 @@ def labels(recipe: Recipe, way: str, **more: str) -> dict[str, str]:
         "way": way,
         **more,
     }
+
+
+def temporary_names(spec: str) -> re.Pattern[str]:
+    """The names of what a build of this spec, and of no other one, makes at a vendor: its servers,
+    and the snapshot before it has labels."""
+    name = re.escape(spec)
+    return re.compile(rf"{SERVER_PREFIX}{name}(?:{PROOF})?|{name}-[0-9a-f]{{12}}")
 
 
 def write(

@@ -52,7 +52,7 @@ CAUSES: Final = (
     Cause(
         _said("resource_limit_exceeded", "limit reached", "exceed your droplet limit"),
         "the account's limit of servers is reached",
-        "delete a server (`invoke gc`), or ask the vendor for a higher limit",
+        "`invoke gc --spec FILE` frees what nothing needs; or ask the vendor for a higher limit",
     ),
     Cause(
         _said(
@@ -71,7 +71,7 @@ CAUSES: Final = (
     Cause(
         _said("uniqueness_error", "already used", "already in use on your account"),
         "the name is taken at the vendor",
-        "another build of this spec may run; if none does, `invoke gc` frees what it left",
+        "another build of this spec may run; if none does, `invoke gc --spec FILE` frees what it left",
     ),
     Cause(
         _said("rate_limit_exceeded", "too many requests", r"\b429\b"),

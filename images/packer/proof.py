@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +18,9 @@ from images import ssh
 from images.expectations import expectations
 from images.home import Home
 from images.hosts.keys import first_key
-from images.packer.folder import SERVER_PREFIX
+from images.packer.folder import PROOF, SERVER_PREFIX
 from images.packer.gate import TREE
+from images.progress import Progress
 from images.providers.base import Order, Provider, Server, Stored
 from images.providers.keys import operator_key
 from images.recipe import Recipe
@@ -44,20 +46,21 @@ def prove(
     snapshot: Stored,
     recipe: Recipe,
     home: Home,
-    say: Callable[[str], None],
+    progress: Progress,
 ) -> Report:
     """Boot a throwaway of the snapshot, run the suite on it, delete it.
 
     Raises BakehouseError when it cannot be made or does not let us in.
     """
+    say = progress.say
     started = time.monotonic()
     folder = home.work / "proof"
     folder.mkdir(mode=0o700)
     planted = {name: secrets.token_hex(16) for name in needed(recipe.plan.image)}
     expected = expectations(recipe.plan, planted, vendor_base=True)
     say("making a throwaway server")
-    server = provider.create_server(order(recipe, snapshot, home, folder))
-    try:
+    wanted = order(recipe, snapshot, home, folder)
+    with throwaway(provider, wanted, progress.note) as server:
         plan = recipe.plan
         door = provider.door(server, folder, plan.server.admin, plan.image.ssh.port)
         await_login(door, server.name)
@@ -69,11 +72,21 @@ def prove(
         text = server_json(plan.image)
         (facts / "server.json").write_text(text, encoding="utf-8")
         lines = _lines(Asked(door, folder, addresses(server)), expected, say)
-    finally:
-        with suppress(BakehouseError):
-            provider.delete_server(server.id)
-        shutil.rmtree(folder)
+    shutil.rmtree(folder)
     return reported(lines, recipe.id, "", "cloud", started)
+
+
+@contextmanager
+def throwaway(provider: Provider, wanted: Order, note: Callable[[str], None]) -> Iterator[Server]:
+    """A server that is gone afterwards, also when its making ended in an error; else it is told."""
+    try:
+        yield provider.create_server(wanted)
+    finally:
+        try:
+            for left in provider.left_overs(re.compile(re.escape(wanted.name))):
+                left.free()
+        except BakehouseError as error:
+            note(f"{wanted.name} costs money until the next build deletes it: {error.message}")
 
 
 def order(recipe: Recipe, snapshot: Stored, home: Home, folder: Path) -> Order:
@@ -86,7 +99,7 @@ def order(recipe: Recipe, snapshot: Stored, home: Home, folder: Path) -> Order:
         operator_keys=(operator_key(home).public,),
         first_key=first_key(folder).private,
     )
-    name = f"{SERVER_PREFIX}{recipe.spec.name}-proof"
+    name = f"{SERVER_PREFIX}{recipe.spec.name}{PROOF}"
     return Order(name, snapshot.handle, boot(plan), {})
 
 

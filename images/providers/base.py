@@ -6,11 +6,13 @@ or roll back. A label's key and value are short words (63 characters of `a-z A-Z
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+from images.garbage import Garbage
 from images.ssh import Door
 
 Status = Literal["starting", "running", "off"]
@@ -22,6 +24,10 @@ ROLE: Final = "role"
 EPOCH: Final = "epoch"
 """Labels of a server: the spec's name, its generation, its image's id, `active`, `standby` or
 `given-up`, and the epoch in which it got that role."""
+
+PROVEN: Final = "proven"
+"""A label of an image that was made at its provider: the day on which its suite passed there. One
+without is being proven, or was left by a run that died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,10 @@ class Provider(Protocol):
     def delete_image(self, image_id: str) -> None:
         """The image of this id of ours is gone. Gone before: fine. Refused where servers boot
         from it."""
+
+    def left_overs(self, names: re.Pattern[str]) -> Sequence[Garbage]:
+        """What runs that died have left under such names: servers without labels, and images that
+        got none. Only for who holds the lease of those runs."""
 
     def base_image(self, release: str, architecture: str, /) -> BaseImage:
         """The vendor's newest image of a Debian release (`trixie`, `amd64`)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -30,8 +31,9 @@ from images.providers.digitalocean_api import Api
 from images.providers.digitalocean_notes import NOTE
 from images.providers.keys import operator_key
 from images.providers.local_state import checked, word
+from images.providers.offer import offer
 from images.ssh import Door
-from specs.errors import BakehouseError, UsageError
+from specs.errors import BakehouseError
 from specs.model import Deploy, Spec
 
 TOKEN: Final = "DIGITALOCEAN_TOKEN"  # noqa: S105  the name of a variable
@@ -67,8 +69,7 @@ class DigitalOcean:
 
     def delete_image(self, image_id: str) -> None:
         """The image of this id of ours is gone."""
-        while (found := stored.find(self.api, image_id)) is not None:
-            stored.delete(self.api, str(found["id"]))
+        stored.delete_all(self.api, image_id)
 
     def label_image(self, handle: str, labels: Mapping[str, str]) -> None:
         """Replace the labels of an image, by the vendor's number of it."""
@@ -78,9 +79,13 @@ class DigitalOcean:
         """What Packer's plugin reads to reach the same account."""
         return {TOKEN: self.api.token, "DIGITALOCEAN_API_URL": self.api.endpoint}
 
-    def left_overs(self, prefix: str) -> list[Garbage]:
-        """Droplets and SSH keys of builds that died, by the start of their names."""
-        return droplets.left_overs(self.api, prefix)
+    def delete_stored(self, handle: str) -> None:
+        """The image of this number is gone."""
+        stored.delete(self.api, handle)
+
+    def left_overs(self, names: re.Pattern[str]) -> list[Garbage]:
+        """Droplets, and snapshots without labels, that builds which died have left."""
+        return [*droplets.left_overs(self.api, names), *stored.left_overs(self.api, names)]
 
     def base_image(self, release: str, architecture: str, /) -> BaseImage:
         """The vendor's image of a Debian release."""
@@ -92,17 +97,13 @@ class DigitalOcean:
 
     def create_server(self, order: Order) -> Server:
         """A server that is switched on. Its disk is as large as its size has it."""
-        if not self.deploy.server_types:
-            raise UsageError(
-                "deploy.server_types is empty",
-                "name sizes in the order in which to try them, for example [s-2vcpu-4gb]",
-            )
+        sizes = offer(self.deploy).types
         if self.spec and order.labels.get(SPEC) == self.spec.name:
             droplets.make_tag(self.api, tags.spec_tag(self.spec.name))
             firewall.ensure(self.api, self.spec)
         regions = self._regions(order.labels.get(SPEC, ""))
-        offer = droplets.Offer(regions, self.deploy.server_types)
-        return droplets.create(self.api, order, offer, operator_key(self.home).public)
+        wanted = droplets.Offer(regions, sizes)
+        return droplets.create(self.api, order, wanted, operator_key(self.home).public)
 
     def set_labels(self, server: str, labels: Mapping[str, str]) -> None:
         """Replace the server's labels."""
@@ -199,12 +200,7 @@ class DigitalOcean:
             return (self._region,)
         if spec and (there := droplets.regions(self.api, spec)):
             return there
-        if not self.deploy.locations:
-            raise UsageError(
-                "deploy.locations is empty",
-                "name regions in the order in which to try them, for example [fra1, ams3]",
-            )
-        return self.deploy.locations
+        return offer(self.deploy).locations
 
     def _offering(self) -> str:
         """The first region of the spec's that has one of its sizes now: the address stays there."""

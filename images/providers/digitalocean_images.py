@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
+from images.garbage import Garbage
 from images.providers import digitalocean_tags as tags
 from images.providers.base import IMAGE, SPEC, BaseImage, Stored
 from images.providers.digitalocean_api import Api, MissingError, SilentError
@@ -19,13 +22,15 @@ IMPORT: Final = 3600.0
 
 RELEASES: Final = {"bookworm": "12", "trixie": "13", "forky": "14"}
 GIB: Final = 1 << 30
+GONE: Final = ("deleted", "retired")
+"""States in which the list may show an image for a while."""
 
 Image = Mapping[str, Any]
 
 
 def find(api: Api, image_id: str) -> Image | None:
     """The private image with this id of ours: by its labels, else by its name; the newest one."""
-    ours = [one for one in _private(api) if one["status"] not in ("deleted", "retired")]
+    ours = _private(api)
     labelled = [one for one in ours if _labels(one).get(IMAGE) == image_id]
     named = [one for one in ours if one["name"] == image_id]
     return max(labelled or named, key=lambda one: int(one["id"]), default=None)
@@ -79,6 +84,19 @@ def set_labels(api: Api, number: str, labels: Mapping[str, str]) -> None:
         drop_tag(api, tag)
 
 
+def delete_all(api: Api, image_id: str) -> None:
+    """Every image with this id of ours is gone. Raises SilentError when the list never says so."""
+    for _ in api.waiting.pauses():
+        found = find(api, image_id)
+        if found is None:
+            return
+        delete(api, str(found["id"]))
+    raise SilentError(
+        f"DigitalOcean: {image_id} is listed still, {api.waiting.patience:g} s after its deletion",
+        "try again in some minutes",
+    )
+
+
 def delete(api: Api, number: str) -> None:
     """The image of this number is gone, with the tags that were its own."""
     try:
@@ -89,6 +107,15 @@ def delete(api: Api, number: str) -> None:
         api.ask(api.client.images.delete, int(number))
     for tag in tags.own(found.get("tags") or ()):
         drop_tag(api, tag)
+
+
+def left_overs(api: Api, names: re.Pattern[str]) -> list[Garbage]:
+    """Snapshots called so that have no labels: their maker died before it gave them any."""
+    return [
+        Garbage(f"the image {one['name']}", 0, partial(delete, api, str(one["id"])))
+        for one in _private(api)
+        if names.fullmatch(one["name"]) and not _labels(one)
+    ]
 
 
 def base(api: Api, release: str, architecture: str) -> BaseImage:
@@ -127,7 +154,7 @@ def _available(api: Api, number: int) -> Image:
         found: Image = api.ask(api.client.images.get, number)["image"]
         if found["status"] == "available":
             return found
-        if found.get("error_message") or found["status"] in ("deleted", "retired"):
+        if found.get("error_message") or found["status"] in GONE:
             why = found.get("error_message") or f"it is {found['status']}"
             delete(api, str(number))
             raise BakehouseError(
@@ -150,7 +177,8 @@ def _transfer(api: Api, number: int, region: str) -> None:
 
 
 def _private(api: Api) -> list[Image]:
-    return api.pages(api.client.images.list, "images", private=True)
+    found = api.pages(api.client.images.list, "images", private=True)
+    return [one for one in found if one["status"] not in GONE]
 
 
 def _labels(one: Image) -> dict[str, str]:

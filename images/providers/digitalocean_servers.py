@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from images.garbage import Garbage
@@ -229,32 +230,12 @@ def delete(api: Api, server: str) -> None:
         drop_tag(api, tag)
 
 
-def left_overs(api: Api, prefix: str) -> list[Garbage]:
-    """Droplets and SSH keys whose name starts so."""
-
-    def droplet_gone(number: str) -> Callable[[], None]:
-        return lambda: delete(api, number)
-
-    def key_gone(number: int) -> Callable[[], None]:
-        def free() -> None:
-            with suppress(MissingError):
-                api.ask(api.client.ssh_keys.delete, number)
-
-        return free
-
-    servers = api.pages(api.client.droplets.list, "droplets")
-    keys = api.pages(api.client.ssh_keys.list, "ssh_keys")
+def left_overs(api: Api, names: re.Pattern[str]) -> list[Garbage]:
+    """Droplets that are called so."""
     return [
-        *(
-            Garbage(f"the droplet {one['name']}", 0, droplet_gone(str(one["id"])))
-            for one in servers
-            if one["name"].startswith(prefix)
-        ),
-        *(
-            Garbage(f"the SSH key {one['name']}", 0, key_gone(int(one["id"])))
-            for one in keys
-            if one["name"].startswith(prefix)
-        ),
+        Garbage(f"the droplet {one['name']}", 0, partial(delete, api, str(one["id"])))
+        for one in api.pages(api.client.droplets.list, "droplets")
+        if names.fullmatch(one["name"])
     ]
 
 

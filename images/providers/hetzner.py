@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -27,8 +28,9 @@ from images.providers import (
 from images.providers.base import BaseImage, FloatingIp, Note, Order, Server, Stored, Volume
 from images.providers.cloud_door import cloud_door
 from images.providers.hetzner_api import Api
+from images.providers.offer import offer
 from images.ssh import Door
-from specs.model import Spec
+from specs.model import Deploy, Spec
 
 TOKEN: Final = "HCLOUD_TOKEN"  # noqa: S105  its name
 """The environment variable, as in Hetzner's own clients."""
@@ -75,9 +77,13 @@ class Hetzner:
         """What Packer's plugin reads to reach the same project."""
         return {TOKEN: self.api.token, "HCLOUD_ENDPOINT": self.api.endpoint}
 
-    def left_overs(self, prefix: str) -> list[Garbage]:
-        """Servers and SSH keys of builds that died, by the start of their names."""
-        return hetzner_images.left_overs(self.api, prefix)
+    def delete_stored(self, handle: str) -> None:
+        """The snapshot of this number is gone."""
+        hetzner_images.delete_one(self.api, handle)
+
+    def left_overs(self, names: re.Pattern[str]) -> list[Garbage]:
+        """Servers of builds that died."""
+        return hetzner_images.left_overs(self.api, names)
 
     def servers(self, spec: str) -> Sequence[Server]:
         """All servers with this spec's label, by name."""
@@ -168,4 +174,4 @@ class Hetzner:
         return list(argv)
 
     def _place(self) -> str:
-        return hetzner_servers.offer(self.spec)[0][0]
+        return offer(self.spec.deploy if self.spec else Deploy()).locations[0]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from hcloud import APIException
+from hcloud.images import Image
 
 from images.garbage import Garbage
+from images.providers import hetzner_servers
 from images.providers.base import IMAGE, SPEC, BaseImage, Stored
 from images.providers.hetzner_api import Api
 from images.providers.local_state import checked, word
@@ -47,7 +50,20 @@ def listed(api: Api, spec: str) -> Sequence[Stored]:
 def delete(api: Api, image_id: str) -> None:
     """Every snapshot of this image of ours is gone."""
     for found in _snapshots(api, f"{IMAGE}=={word(image_id, 'the id of an image')}"):
-        _gone(api, f"delete the snapshot {found.id}", partial(api.client.images.delete, found))
+        delete_one(api, str(found.id))
+
+
+def delete_one(api: Api, handle: str) -> None:
+    """The snapshot of this number is gone."""
+
+    def attempt() -> None:
+        try:
+            api.client.images.delete(Image(id=int(handle)))
+        except APIException as error:
+            if error.code != "not_found":
+                raise
+
+    api.repeat(f"delete the snapshot {handle}", attempt)
 
 
 def base_image(api: Api, release: str, architecture: str) -> BaseImage:
@@ -74,22 +90,17 @@ def label(api: Api, handle: str, labels: Mapping[str, str]) -> None:
     api.repeat(f"label the image {handle}", attempt)
 
 
-def left_overs(api: Api, prefix: str) -> list[Garbage]:
-    """Servers and SSH keys whose names start so: what a build that died has left."""
-    servers = api.ask("list servers", api.client.servers.get_all)
-    keys = api.ask("list SSH keys", api.client.ssh_keys.get_all)
-    found = []
-    for server in servers:
-        if server.name.startswith(prefix):
-            what = f"left-over server {server.name} at Hetzner"
-            free = partial(_gone, api, what, partial(api.client.servers.delete, server))
-            found.append(Garbage(what, 0, free))
-    for key in keys:
-        if key.name.startswith(prefix):
-            what = f"left-over SSH key {key.name} at Hetzner"
-            free = partial(_gone, api, what, partial(api.client.ssh_keys.delete, key))
-            found.append(Garbage(what, 0, free))
-    return found
+def left_overs(api: Api, names: re.Pattern[str]) -> list[Garbage]:
+    """Servers that are called so: what a build that died has left."""
+    return [
+        Garbage(
+            f"the server {one.name} at Hetzner",
+            0,
+            partial(hetzner_servers.delete, api, str(one.id)),
+        )
+        for one in api.ask("list servers", api.client.servers.get_all)
+        if names.fullmatch(one.name)
+    ]
 
 
 def _snapshots(api: Api, selector: str) -> list[Any]:
@@ -99,14 +110,3 @@ def _snapshots(api: Api, selector: str) -> list[Any]:
     )
     # Sorted out here: the client (2.27) sends its page size in the place of a status.
     return sorted((one for one in found if one.status == "available"), key=lambda one: one.id)
-
-
-def _gone(api: Api, what: str, delete_it: Callable[[], object]) -> None:
-    def attempt() -> None:
-        try:
-            delete_it()
-        except APIException as error:
-            if error.code != "not_found":
-                raise
-
-    api.repeat(what, attempt)

@@ -15,6 +15,7 @@ from images.providers import hetzner_network
 from images.providers.base import IMAGE, SPEC, Order, Server, Status
 from images.providers.hetzner_api import Api, ElsewhereError, FailedActionError
 from images.providers.local_state import checked, word
+from images.providers.offer import offer
 from specs.errors import BakehouseError, UsageError
 from specs.model import Deploy, Spec
 
@@ -90,7 +91,7 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
     checked(order.labels)
     if not order.image.isdecimal():
         raise UsageError(f"there is no image {order.image} at Hetzner", "call `image` first")
-    places, kinds = offer(spec)
+    places, kinds = offer(spec.deploy if spec else Deploy())
     name = order.labels.get(SPEC, "")  # what has none is there for a moment: a build's server
     networks = [hetzner_network.network(api, name, places[0])] if name else []
     firewalls = [hetzner_network.firewall(api, spec)] if name and spec else []
@@ -124,18 +125,6 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
         f"no room for {order.name}, whatever was tried; the last answer: {full}",
         "name further `deploy.locations` and `deploy.server_types`, or wait",
     )
-
-
-def offer(spec: Spec | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Locations and server types, each in the order of preference. Raises UsageError."""
-    deploy = spec.deploy if spec else Deploy()
-    if not deploy.locations:
-        raise UsageError("deploy.locations is empty", "for example: locations: [fsn1, nbg1]")
-    if not deploy.server_types:
-        raise UsageError(
-            "deploy.server_types is empty", "for example: server_types: [cx22]; see Hetzner's list"
-        )
-    return deploy.locations, deploy.server_types
 
 
 def _await_made(api: Api, name: str, server: Any, actions: list[Any]) -> None:

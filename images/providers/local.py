@@ -7,12 +7,14 @@ A verb that uses it must not run in namespaces of its own (`images.isolation`).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from images import ssh
+from images.garbage import Garbage
 from images.home import Home, write_whole
 from images.network import inside
 from images.providers import (
@@ -66,6 +68,10 @@ class Local:
     def delete_image(self, image_id: str) -> None:
         """Its name in the cloud is gone. Refused while there is a server that boots from it."""
         local_servers.delete_image(self.cloud, image_id)
+
+    def left_overs(self, _names: re.Pattern[str]) -> Sequence[Garbage]:
+        """None: images are baked on the machine itself, and proven there."""
+        return []
 
     def base_image(self, _release: str, _architecture: str, /) -> BaseImage:
         """None: images are made of packages."""

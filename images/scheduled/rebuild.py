@@ -7,8 +7,8 @@ its end means. Every run is one line in the journal, and every end an `Outcome`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +23,9 @@ from images.history import journal
 from images.home import write_whole
 from images.locking import Renewed
 from images.progress import Progress
-from images.promote.job import Site, known_dead, owner
-from images.promote.lease import HeldLeaseError, Lease, LostLeaseError, kept, take
+from images.promote.alone import alone
+from images.promote.job import Site
+from images.promote.lease import HeldLeaseError, Lease
 from images.promote.runs import Outcome as Swapped
 from images.promote.runs import UnfinishedError
 from images.promote.steps import PreflightError
@@ -99,7 +100,7 @@ def _ended(run: Run) -> Outcome:
     """The run itself; an error is an end like others."""
     name = run.site.name
     try:
-        with _alone(run.site) as lease:
+        with alone(run.site, "rebuild") as lease:
             return _run(run, lease)
     except HeldLeaseError as error:
         return Outcome(name, "refused", why=error.message, hint=error.hint, quiet=True)
@@ -281,23 +282,3 @@ def alarm(site: Site, now: float) -> str:
     what = "what serves" if serving else "the newest image"
     days = f"{age / DAY:.0f} days old (rebuild.max_age is {limit // DAY})"
     return f"{what}, generation {found.number}, is {days}"
-
-
-@contextmanager
-def _alone(site: Site) -> Iterator[Lease]:
-    """The lease of scheduled runs: two never overlap, on whatever machines they start. A swap has
-    its own. Raises HeldLeaseError while another run lives."""
-    with owner(site) as name:
-        lease = take(
-            site.provider,
-            f"{site.name}.rebuild",  # no spec's name: those have no dot
-            name,
-            {"verb": "rebuild"},
-            dead=lambda other: known_dead(site, other),
-        )
-        with kept(lease):
-            try:
-                yield lease
-            finally:
-                with suppress(LostLeaseError):
-                    lease.release()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from images.packer.folder import temporary_names
 from images.providers.base import IMAGE, SPEC, Order
 from images.providers.digitalocean_notes import NOTE, public_key
 from specs.errors import BakehouseError, UsageError
@@ -178,18 +179,23 @@ def test_the_firewall_follows_the_spec(account: Account) -> None:
 
 
 def test_what_dead_builds_left_is_found_and_freed(account: Account) -> None:
+    """Also a snapshot that was given no labels, and nothing that is somebody else's."""
+    cloud, api, name = account.cloud, account.cloud.api, "shop-00000000000a"
     account.cloud.create_server(account.order())
-    account.cloud.create_server(account.order("bakehouse-bake-shop-1"))
-    api = account.cloud.api
-    key = {"name": "bakehouse-bake-shop-2", "public_key": public_key(NOTE, "any")}
-    api.once(api.client.ssh_keys.create, body=key)
-    found = account.cloud.left_overs("bakehouse-bake-shop-")
-    assert len(found) == 2
+    cloud.create_server(account.order("bakehouse-bake-shop-staging"))
+    made = cloud.create_server(account.order("bakehouse-bake-shop"))
+    cloud.power_off(made.id)
+    body = {"type": "snapshot", "name": name}
+    api.finish(api.once(api.client.droplet_actions.post, int(made.id), body=body))
+    found = cloud.left_overs(temporary_names("shop"))
+    assert [one.what for one in found] == ["the droplet bakehouse-bake-shop", f"the image {name}"]
     for one in found:
         one.free()
         one.free()
-    assert account.emulator.left()["droplets"] == ["shop-g2-e1"]
-    assert not account.cloud.left_overs("bakehouse-bake-shop-")
+    left = account.emulator.left()
+    assert sorted(left["droplets"]) == ["bakehouse-bake-shop-staging", "shop-g2-e1"]
+    assert left["images"] == [ID]
+    assert not cloud.left_overs(temporary_names("shop"))
 
 
 def test_the_guide_lists_the_scopes_that_are_needed(account: Account) -> None:

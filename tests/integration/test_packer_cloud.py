@@ -14,8 +14,8 @@ from images.built import Built
 from images.home import Home, find_home
 from images.locking import lock_of
 from images.packer import cloud
-from images.packer.cloud import PROVEN
 from images.progress import Progress
+from images.providers.base import PROVEN
 from specs.read import read
 from tests.emulators.digitalocean import DigitalOcean
 from tests.emulators.hetzner import Hetzner, hetzner

@@ -9,7 +9,7 @@ from hcloud import APIException
 
 from images.providers.hetzner_api import Api, ElsewhereError, passing, told
 from images.providers.hetzner_network import rules
-from images.providers.hetzner_servers import offer
+from images.providers.offer import offer
 from images.providers.waiting import Waiting
 from specs.errors import BakehouseError, UsageError
 from specs.model import Deploy, Firewall, Rule, Spec
@@ -101,4 +101,4 @@ def test_the_firewall_opens_what_the_image_opens() -> None:
 )
 def test_where_servers_are_made_must_be_said(deploy: Deploy, missing: str) -> None:
     with pytest.raises(UsageError, match=f"deploy.{missing} is empty"):
-        offer(Spec(name="shop", deploy=deploy))
+        offer(deploy)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from images.garbage import Garbage
+from images import store
+from images.home import Home
 from images.hosts.keys import FirstKey
 from images.packer import folder
-from images.packer.cloud import PROVEN, clean, find, newest_generation
-from images.packer.proof import addresses
+from images.packer.cloud import clean, find, newest_generation, proven
+from images.packer.kept import elsewhere, existing
+from images.packer.proof import addresses, throwaway
 from images.packer.temporary import first_boot
 from images.progress import Progress
-from images.providers.base import Server, Stored
+from images.providers.base import PROVEN, SPEC, Order, Server, Stored
 from images.recipe import Recipe
+from specs.errors import BakehouseError
+from specs.lock import Lock
 from specs.model import Spec
 from specs.plan import resolve
 from tests.memory import MemoryProvider
@@ -27,32 +31,35 @@ KEY = "ssh-ed25519 AAAA bakehouse"
 
 @dataclass
 class Vendor(MemoryProvider):
-    """Also keeps snapshots, and servers that dead runs left."""
+    """Also keeps snapshots."""
 
     snapshots: list[Stored] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
 
     def images(self, spec: str) -> Sequence[Stored]:
         return [found for found in self.snapshots if found.labels["spec"] == spec]
 
-    def delete_image(self, image_id: str) -> None:
-        self.snapshots = [found for found in self.snapshots if found.id != image_id]
+    def delete_stored(self, handle: str) -> None:
+        self.snapshots = [found for found in self.snapshots if found.handle != handle]
 
     def label_image(self, handle: str, labels: Mapping[str, str]) -> None:
-        raise AssertionError("not here")
-
-    def left_overs(self, prefix: str) -> Sequence[Garbage]:
-        return [
-            Garbage(name, 0, partial(self.left.remove, name))
-            for name in self.left
-            if name.startswith(prefix)
-        ]
+        for n, found in enumerate(self.snapshots):
+            if found.handle == handle:
+                self.snapshots[n] = replace(found, labels=labels)
 
     def packer_environment(self) -> dict[str, str]:
         raise AssertionError("not here")
 
 
-RECIPE = Recipe(Spec("shop"), resolve(Spec("shop"), None, ()), "#cloud-config\n", "source", {})
+LOCK = Lock(1_700_000_000, "trixie", "amd64", {"base": ()}, {}, {})
+RECIPE = Recipe(Spec("shop"), resolve(Spec("shop"), LOCK, ()), "#cloud-config\n", "source", {})
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """With a folder to work in."""
+    found = Home(tmp_path)
+    found.work.mkdir()
+    return found
 
 
 def snapshot(image_id: str, handle: str, **labels: str) -> Stored:
@@ -69,13 +76,72 @@ def test_only_a_proven_snapshot_of_this_very_image_is_found() -> None:
 
 
 def test_a_dead_runs_leftovers_go_and_nothing_else() -> None:
+    """Also not a proven snapshot of the same image, nor what is of a spec with a longer name."""
     vendor = Vendor(
-        snapshots=[snapshot(RECIPE.id, "1"), snapshot("shop-0", "2", proven="x")],
-        left=[f"{folder.SERVER_PREFIX}shop", f"{folder.SERVER_PREFIX}other", "shop-g1-e1"],
+        snapshots=[
+            snapshot(RECIPE.id, "1"),
+            snapshot("shop-0", "2", proven="x"),
+            snapshot(RECIPE.id, "3", proven="x"),
+        ]
     )
+    bake, stay = folder.SERVER_PREFIX, ["other", "shop-staging", "shop-staging-proof"]
+    for name in [f"{bake}shop", f"{bake}shop-proof", *(f"{bake}{n}" for n in stay), "shop-g1-e1"]:
+        vendor.create_server(Order(name, "1", "", {SPEC: ""}))
     clean(vendor, RECIPE, Progress())
-    assert [found.handle for found in vendor.snapshots] == ["2"]
-    assert vendor.left == [f"{folder.SERVER_PREFIX}other", "shop-g1-e1"]
+    assert [found.handle for found in vendor.snapshots] == ["2", "3"]
+    left = [server.name for server in vendor.servers("")]
+    assert left == sorted([*(f"{bake}{n}" for n in stay), "shop-g1-e1"])
+
+
+def test_a_proof_that_is_cut_short_deletes_no_snapshot(home: Home) -> None:
+    """Above all not the proven one of the same image, which may be the one to roll back to."""
+    made = [snapshot(RECIPE.id, "1"), snapshot(RECIPE.id, "2", proven="2026-01-31")]
+    vendor = Vendor(snapshots=[*made])
+    (home.work / "proof").mkdir()
+    with pytest.raises(FileExistsError):
+        proven(vendor, made[0], RECIPE, home, Progress(), after=0)
+    assert vendor.snapshots == made
+
+
+def test_a_throwaway_goes_also_when_its_making_failed() -> None:
+    class Slow(Vendor):
+        def create_server(self, order: Order) -> Server:
+            super().create_server(order)
+            raise BakehouseError("it does not become active", "wait")
+
+    vendor, wanted = Slow(), Order(f"{folder.SERVER_PREFIX}shop-proof", "1", "", {})
+    with pytest.raises(BakehouseError, match="active"), throwaway(vendor, wanted, print):
+        pass
+    assert vendor.left_overs(folder.temporary_names("shop")) == []
+
+
+def test_a_throwaway_that_cannot_be_deleted_is_told() -> None:
+    class Silent(Vendor):
+        def delete_server(self, server: str) -> None:
+            raise BakehouseError("no answer", "wait")
+
+    told: list[str] = []
+    with throwaway(Silent(), Order("bakehouse-bake-shop-proof", "1", "", {}), told.append):
+        pass
+    assert "costs money" in told[0]
+
+
+def test_a_snapshot_that_another_machine_proved_keeps_its_number(home: Home) -> None:
+    found = snapshot(RECIPE.id, "1", proven="2026-01-31", generation="5")
+    built = elsewhere(RECIPE, home, found)
+    assert (built.generation.number, built.cached) == (5, True)
+    again = existing(RECIPE, home, 4, disk=False)
+    assert again is not None
+    assert again.generation == built.generation
+    assert store.report(home, RECIPE.id)["passed"]
+
+
+def test_a_number_that_is_another_images_here_is_not_taken_twice(home: Home) -> None:
+    found = snapshot(RECIPE.id, "1", proven="2026-01-31", generation="5")
+    ours = store.Generation("shop", 5, "shop-000000000000", "2027-01-01T00:00:00Z")
+    store.keep_generation(home, ours)
+    assert elsewhere(RECIPE, home, found).generation.number == 6
+    assert next(store.generations(home, "shop")) == ours
 
 
 @pytest.mark.parametrize(("numbers", "newest"), [([], 0), (["3", "11", ""], 11)])

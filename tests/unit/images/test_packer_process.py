@@ -9,7 +9,7 @@ import pytest
 
 from images.packer.cloud import SIDES, made, places
 from images.packer.process import NoCapacityError, failure, told
-from specs.errors import BakehouseError
+from specs.errors import BakehouseError, UsageError
 from specs.model import Deploy
 
 UI = "1700000000,,ui,"
@@ -65,7 +65,12 @@ def test_places_are_tried_in_the_specs_order() -> None:
     deploy = Deploy("hetzner", ("hel1", "fsn1"), ("cx23", "cpx11"))
     tried = [tuple(place.values()) for place in places(SIDES["hetzner"], deploy)]
     assert tried == [("hel1", "cx23"), ("fsn1", "cx23"), ("hel1", "cpx11"), ("fsn1", "cpx11")]
-    assert len(list(places(SIDES["digitalocean"], Deploy("digitalocean")))) == 4
+
+
+def test_nobody_else_decides_what_to_rent() -> None:
+    """The proof orders by the spec alone, so a bake elsewhere would be for nothing."""
+    with pytest.raises(UsageError, match=r"deploy.server_types is empty"):
+        list(places(SIDES["digitalocean"], Deploy("digitalocean", ("fra1",))))
 
 
 def test_the_manifests_last_run_counts(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from images import marks
 from images.garbage import collect
 from images.history import journal
 from images.home import Home
+from images.packer.folder import temporary_names
+from images.promote.alone import alone
 from images.promote.job import ACTIVE, GIVEN_UP, STANDBY, Site, labels
 from images.promote.lease import take
 from images.provider_garbage import garbage
@@ -121,3 +123,14 @@ def test_an_image_may_name_its_generation_itself(site: Site) -> None:
     provider.image(Path("raw"), image(7), {"generation": "7"})
     assert left(site, 2) == [6, 7]
     assert provider.images("web")[-1].labels[SPEC] == "web"
+
+
+def test_what_is_being_built_stays(site: Site) -> None:
+    """An image that another machine proves, and that machine's servers."""
+    site.provider.image(Path("raw"), image(77))
+    site.provider.create_server(Order("bakehouse-bake-web", image(1), "", {}))
+    with alone(site, "build"):
+        assert 77 in left(site)
+        assert site.provider.left_overs(temporary_names("web"))
+    assert left(site) == [5, 6]
+    assert not site.provider.left_overs(temporary_names("web"))
