@@ -71,7 +71,7 @@ CAUSES: Final = (
     Cause(
         _said("uniqueness_error", "already used", "already in use on your account"),
         "the name is taken at the vendor",
-        "another build of this spec may run; if none does, `invoke gc --spec FILE` frees what it left",
+        "a build of this spec may run; if none does, `invoke gc --spec FILE` frees what it left",
     ),
     Cause(
         _said("rate_limit_exceeded", "too many requests", r"\b429\b"),

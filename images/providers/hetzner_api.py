@@ -46,8 +46,8 @@ HINTS: Final = {
     "unauthorized": "put a valid token into HCLOUD_TOKEN, or `hcloud-token` into the secrets file",
     "forbidden": "the token needs the permission Read & Write: make one in the project's console",
     "token_readonly": "make a token with the permission Read & Write in the project's console",
-    "resource_limit_exceeded": "`invoke gc --spec FILE` frees what nothing needs; more is granted on request "
-    "in Hetzner's console, under Limits",
+    "resource_limit_exceeded": "`invoke gc --spec FILE` frees what nothing needs; more is "
+    "granted on request in Hetzner's console, under Limits",
     "uniqueness_error": "something that is not ours has this name: rename or delete it",
     "protected": "take its protection away in Hetzner's console",
 }
