@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).parent
 WALLED = (TESTS / "unit", TESTS / "golden")
@@ -18,6 +19,9 @@ PROCESSES = frozenset(
 )
 NETWORK = frozenset({"socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"})
 """Audit events of CPython (library reference, "Audit events table")."""
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no bug
+settings.load_profile("untimed")
 
 _walls: list[str] = []
 
