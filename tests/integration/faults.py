@@ -91,6 +91,7 @@ COPYING: Final = done("2 files")
 TABLE_OF_FAULTS: Final[dict[str, tuple[Moment, ...]]] = {
     "kill operator": (*OPERATOR, *UNIT_MOMENTS),
     "kill two operators": (SYNC, SERVES, began(12), began(13)),
+    "kill operator, green off": (CLAIMED, SERVES, began(12)),
     "kill unit": UNIT_MOMENTS,
     "green off": (SYNC, STOPPED, FENCED, CLAIMED, PROMOTED, SERVES, began(12), began(13)),
     "green reboots": (SYNC, STOPPED, FENCED, CLAIMED, PROMOTED, SERVES),
@@ -115,6 +116,7 @@ TABLE_OF_FAULTS: Final[dict[str, tuple[Moment, ...]]] = {
 FRESH: Final = (
     Case("kill operator", ended(2), fresh=True),
     Case("kill two operators", began(12), fresh=True),
+    Case("kill operator, green off", CLAIMED, fresh=True),
     Case("steal the lease", STOPPED, fresh=True),
     Case("green off", FENCED, fresh=True),
     Case("green off", SERVES, fresh=True),

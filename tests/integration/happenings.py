@@ -42,6 +42,14 @@ def kill_two(scene: Scene) -> Iterator[None]:
     kill(second)
 
 
+def kill_and_unplug(scene: Scene) -> Iterator[None]:
+    """The operator dies, then green: whoever goes on with it must see to green himself."""
+    kill(scene.process)
+    scene.place.cloud.power_off(scene.green().id)
+    yield
+    scene.place.told("promote", "--resume")
+
+
 def kill_group(server: Callable[[Scene], Server], unit: str) -> Happening:
     def act(scene: Scene) -> Iterator[None]:
         group = scene.within(server(scene)).group(unit)
@@ -158,6 +166,7 @@ def ip_fault(words: str) -> Happening:
 HAPPENINGS: Final[dict[str, Happening]] = {
     "kill operator": kill_operator,
     "kill two operators": kill_two,
+    "kill operator, green off": kill_and_unplug,
     "kill unit": kill_group(green, UNIT),
     "green off": off(green),
     "green reboots": off(green, 1),

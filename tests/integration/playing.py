@@ -26,7 +26,12 @@ ATTEMPTS: Final = 4
 UNHARMED: Final = ("kill unit", "two at once", "IP call fails", "IP call answers late")
 """What must not keep the run itself from its end."""
 
-GOES_ON: Final = ("kill operator", "kill two operators", "stop the operator")
+GOES_ON: Final = (
+    "kill operator",
+    "kill operator, green off",
+    "kill two operators",
+    "stop the operator",
+)
 """What must end forward, once somebody says `--resume`."""
 
 FORWARD: Final = (Case("blue off", begin("8 fence")), Case("blue off", PROMOTED))
