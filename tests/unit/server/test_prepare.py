@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from images.server import prepare, state
+from images.server import peer, prepare, state
 
 SERVER: Final[dict[str, Any]] = {
     "postgres": None,
@@ -28,6 +28,7 @@ ROLE = {
     "pending": False,
     "claimed": 1,
 }
+STOP: Final = ["systemctl", "--no-ask-password", "stop", "bakehouse-app@guestbook.service"]
 
 
 class Process:
@@ -74,6 +75,8 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         said = "active\n" * len(argv[2:]) if "is-active" in argv else ""
         return subprocess.CompletedProcess(list(argv), 0, said, "")
 
+    for name in ("LET_IN", "CARD", "CONFIG", "KNOWN"):
+        monkeypatch.setattr(peer, name, tmp_path / name)
     monkeypatch.setattr(subprocess, "Popen", Process)
     monkeypatch.setattr(subprocess, "run", run)
     return found
@@ -82,6 +85,18 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_apps_with_files_end_before_the_mirror_begins(ran: list[list[str]]) -> None:
     """An upload that ran at the hold would be overwritten under its hand, and yet be answered."""
     prepare.prepare({"epoch": 4})
-    stop = ran.index(["systemctl", "--no-ask-password", "stop", "bakehouse-app@guestbook.service"])
+    stop = ran.index(STOP)
     passes = [number for number, argv in enumerate(ran) if argv[0] == "rsync"]
     assert passes and stop < passes[0]
+
+
+def test_nobody_is_answered_whose_file_no_one_carries_any_more(ran: list[list[str]]) -> None:
+    """The next swap's green takes this server's place as the peer, minutes after the last one."""
+    peer.part()
+    assert ran.index(STOP) < ran.index(["systemctl", "stop", peer.UNIT])
+
+
+def test_a_server_that_serves_goes_on_when_it_loses_its_peer(ran: list[list[str]]) -> None:
+    state.ROLE.write_text(json.dumps({**ROLE, "state": "serving"}))
+    peer.part()
+    assert STOP not in ran
