@@ -18,7 +18,7 @@ from images.home import Home, write_whole
 from images.providers.base import Provider
 from images.store import Generation, generations
 
-NOTED: Final = 10
+NOTED: Final = 3
 """Bad images whose notes stay at the provider: older ones come from archives that have moved on."""
 
 
@@ -59,6 +59,14 @@ def pinned_at(provider: Provider, spec: str) -> frozenset[int]:
     """The generations of a spec that are pinned at its provider."""
     words = (note.name.removeprefix(_pins(spec)) for note in provider.notes(_pins(spec)))
     return frozenset(int(word) for word in words if word.isdecimal())
+
+
+def pinned_images(provider: Provider, spec: str) -> Iterator[tuple[int, str]]:
+    """The same with their images."""
+    for note in provider.notes(_pins(spec)):
+        word = note.name.removeprefix(_pins(spec))
+        if word.isdecimal():
+            yield int(word), note.labels.get("image", "")
 
 
 def mark_bad(home: Home, provider: Provider | None, spec: str, image: str, why: str) -> None:

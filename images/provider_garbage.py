@@ -82,3 +82,4 @@ def _known(
         if number.isdecimal() and image:
             yield int(number), image
     yield from ((one.number, one.image) for one in numbers.noted(site))
+    yield from marks.pinned_images(site.provider, site.name)

@@ -37,16 +37,30 @@ def leave(home: Home, contact: Contact, image: str) -> None:
 
 def bring(site: Site) -> None:
     """Ask servers for the records of images that this home does not know; best effort: whoever
-    needs one that nobody has says so."""
+    needs one that nobody has says so. Raises BakehouseError where their numbers and ours differ."""
     for server in site.provider.servers(site.name):
         image = server.labels.get(IMAGE, "")
         if server.status == "off" or not image or store.recorded(site.home, image):
             continue
-        with suppress(BakehouseError):
-            told = site.contact(server).shell(f"cat {PLACE}")
-            number = server.labels.get(GENERATION, "")
-            if told.code == 0 and number.isdecimal():
-                adopt(site.home, site.name, int(number), image, told.stdout)
+        number = server.labels.get(GENERATION, "")
+        if number.isdecimal():
+            refuse_twice(site.home, site.name, int(number), image)
+            with suppress(BakehouseError):
+                told = site.contact(server).shell(f"cat {PLACE}")
+                if told.code == 0:
+                    adopt(site.home, site.name, int(number), image, told.stdout)
+
+
+def refuse_twice(home: Home, spec: str, number: int, image: str) -> None:
+    """Raises BakehouseError when this home has another image as that generation."""
+    for known in store.generations(home, spec):
+        if known.number == number and known.image != image:
+            raise BakehouseError(
+                f"{spec}@{number} is {known.image} in {home.root}, and {image} at a server: two "
+                "machines have counted apart",
+                f"go on at the machine that baked {image}, or delete "
+                f"{home.generations / spec / f'{number}.json'} when {known.image} never served",
+            )
 
 
 def pack(home: Home, image: str) -> str:
@@ -58,7 +72,7 @@ def pack(home: Home, image: str) -> str:
 def adopt(home: Home, spec: str, number: int, image: str, packed: str) -> None:
     """Keep a record that `pack` made, and the generation that it belongs to; the disk is elsewhere.
 
-    Raises BakehouseError when it is no record of that image.
+    Raises BakehouseError when it is no record of that image, or the number is another one's here.
     """
     try:
         files = json.loads(packed)
@@ -68,6 +82,7 @@ def adopt(home: Home, spec: str, number: int, image: str, packed: str) -> None:
         raise BakehouseError(f"no record of an image ({error})", "bake it again") from error
     if (record.id, record.name) != (image, spec):
         raise BakehouseError(f"the record of {record.id}, not of {image}", "bake it again")
+    refuse_twice(home, spec, number, image)
     for name, text in texts.items():
         write_whole(home.images / record.id / name, text)
     store.keep_generation(home, store.Generation(spec, number, image, record.created))

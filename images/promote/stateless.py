@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from images.hosts.certificates import renew_all
-from images.promote import pair
+from images.promote import pair, records
 from images.promote.first import settle
 from images.promote.green import create
 from images.promote.observe import PRIMARY
@@ -35,6 +35,7 @@ def make(run: Run) -> None:
     green = run.green or create(run)
     pair.wait_for(green)
     deliver(green.door, run.secrets)
+    records.leave(run.site.home, green, run.job.image.id)
     renew_all(run.site, green)
     green.program("guard", "standby", str(run.epoch))
     settle(green)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from images.home import Home
 from images.providers.base import Provider
 from images.providers.local import Local
-from images.providers.tokens import Secrets, token
+from images.providers.tokens import Secrets, endpoint, token
 from specs.errors import UsageError
 from specs.model import Spec
 
@@ -29,15 +27,16 @@ def provider(
             from images.providers.hetzner_api import Api as HetznerApi  # noqa: PLC0415
 
             found = token(TOKEN, "hcloud-token", secrets)
-            endpoint = os.environ.get("HCLOUD_ENDPOINT", ENDPOINT)
-            return Hetzner(home, HetznerApi(found, endpoint), spec)
+            at = endpoint("HCLOUD_ENDPOINT", ENDPOINT)
+            return Hetzner(home, HetznerApi(found, at), spec)
         case "digitalocean":
             # its client takes a third of a second to import, which other verbs need not wait for
             from images.providers.digitalocean import TOKEN, DigitalOcean  # noqa: PLC0415
+            from images.providers.digitalocean_api import ENDPOINT as API_URL  # noqa: PLC0415
             from images.providers.digitalocean_api import Api  # noqa: PLC0415
 
             found = token(TOKEN, "digitalocean-token", secrets)
-            api = Api(found, os.environ.get("DIGITALOCEAN_API_URL", ""))
+            api = Api(found, endpoint("DIGITALOCEAN_API_URL", API_URL))
             return DigitalOcean(home, api, spec)
         case _:
             raise UsageError(

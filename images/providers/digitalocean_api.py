@@ -15,6 +15,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestE
 from azure.core.pipeline import PipelineRequest
 
 from images.providers.base import unguarded
+from images.providers.tokens import HERE
 from images.providers.waiting import Waiting
 from specs.errors import BakehouseError
 
@@ -23,9 +24,6 @@ Body = Mapping[str, Any]
 Call = Callable[..., Any]
 
 ENDPOINT: Final = "https://api.digitalocean.com"
-HERE: Final = "http://127.0.0.1:"
-"""The only place to which a token goes in clear: an emulator on this machine."""
-
 ACTION: Final = 900.0
 """Seconds that an action may take."""
 

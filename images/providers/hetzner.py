@@ -30,6 +30,7 @@ from images.providers.cloud_door import cloud_door
 from images.providers.hetzner_api import Api
 from images.providers.offer import offer
 from images.ssh import Door
+from specs.errors import BakehouseError
 from specs.model import Deploy, Spec
 
 TOKEN: Final = "HCLOUD_TOKEN"  # noqa: S105  its name
@@ -125,8 +126,11 @@ class Hetzner:
     def forget(self, spec: str) -> None:
         """What was made for a spec beside its servers is gone: floating IPs, network, firewall.
 
-        They must be unused. Raises BakehouseError when they are not.
+        Raises BakehouseError while there are servers or volumes of the spec.
         """
+        left = [one.name for one in self.servers(spec)] + [one.name for one in self.volumes(spec)]
+        if left:
+            raise BakehouseError(f"{spec} still has {', '.join(left)}", "delete them first")
         hetzner_network.forget(self.api, spec)
 
     def volumes(self, spec: str) -> Sequence[Volume]:

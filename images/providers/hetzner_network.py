@@ -34,7 +34,7 @@ def network(api: Api, spec: str, place: str) -> Any:
     def attempt() -> Any:
         found = api.client.networks.get_by_name(spec)
         if found is not None:
-            return found
+            return _ours(found, "network", spec)
         located = api.client.locations.get_by_name(place)
         if located is None:
             raise UsageError(f"Hetzner has no location {place}", "see `deploy.locations`")
@@ -63,11 +63,20 @@ def firewall(api: Api, spec: Spec) -> Any:
             )
             api.await_all(what, made.actions or [])
             return made.firewall
-        if _plain(found.rules) != _plain(wanted):
+        if _plain(_ours(found, "firewall", spec.name).rules) != _plain(wanted):
             api.await_all(what, found.set_rules(wanted))
         return found
 
     return api.repeat(what, attempt)
+
+
+def _ours(found: Any, kind: str, spec: str) -> Any:
+    if (found.labels or {}).get(SPEC) != spec:
+        raise BakehouseError(
+            f"the {kind} {spec} at Hetzner is not ours: it has no label {SPEC}={spec}",
+            "rename it, or delete it",
+        )
+    return found
 
 
 def rules(spec: Spec) -> list[FirewallRule]:
@@ -99,15 +108,16 @@ def _plain(listed: list[FirewallRule] | None) -> list[tuple[object, ...]]:
 
 
 def floating_ip(api: Api, name: str) -> FloatingIp:
-    """The floating IP of this name, or with this address, as Hetzner has it now."""
+    """The floating IP of this name, or with this address, as Hetzner has it now. It is at a server
+    when both families are."""
     found = api.ask(f"look for the floating IP {name}", lambda: _found(api, name))
     v4, v6 = found.get("ipv4"), found.get("ipv6")
-    holder = next((one.server for one in (v4, v6) if one and one.server), None)
+    holders = {str(one.server.id) if one.server else "" for one in found.values()}
     return FloatingIp(
         name,
         v4.ip if v4 else "",
         str(ip_network(v6.ip)[1]) if v6 else "",
-        str(holder.id) if holder else "",
+        holders.pop() if len(holders) == 1 else "",
     )
 
 

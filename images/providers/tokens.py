@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
 
 from specs.errors import UsageError
+
+HERE: Final = "http://127.0.0.1:"
+"""The only place to which a token goes in clear: an emulator on this machine."""
 
 Secrets = Callable[[str], str]
 """The value of a secret by its name. Raises UsageError when there is none."""
@@ -25,3 +30,18 @@ def token(variable: str, name: str, secrets: Secrets | None) -> str:
         return secrets(name).strip()
     except UsageError as error:
         raise UsageError(f"there is no token: {variable} is not set", hint) from error
+
+
+def endpoint(variable: str, usual: str) -> str:
+    """The API's address in the environment's `variable`, else the usual one.
+
+    Raises UsageError for one to which the token would go in clear.
+    """
+    given = os.environ.get(variable, "").strip()
+    here = given.startswith(HERE) and urlsplit(given).hostname == "127.0.0.1"
+    if given and not (here or given.startswith("https://")):
+        raise UsageError(
+            f"{variable}={given}: the token would go there in clear",
+            f"use an https:// address; {HERE}… is for an emulator on this machine",
+        )
+    return given or usual

@@ -15,8 +15,8 @@ from images import store
 from images.promote.job import ACTIVE, Site
 from images.providers.base import GENERATION, IMAGE, ROLE
 
-NOTED: Final = 10
-"""Generations whose notes stay at the provider."""
+NOTED: Final = 3
+"""Generations whose notes stay at the provider; of older ones the images' labels tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -10,9 +11,14 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from hypothesis import given
 from hypothesis import strategies as st
 
+from images.home import Home
 from images.providers import digitalocean_tags as tags
+from images.providers.digitalocean import DigitalOcean
+from images.providers.digitalocean_api import Api
 from images.providers.digitalocean_notes import NOTE, fingerprint, public_key
-from specs.errors import UsageError
+from images.providers.waiting import Waiting
+from specs.errors import BakehouseError, UsageError
+from tests.unit.images.wire import wired
 
 TAG = re.compile(r"[a-zA-Z0-9_\-:]{1,255}")
 """What the API takes (its OpenAPI document, "tags")."""
@@ -75,3 +81,33 @@ def test_a_fingerprint_is_openssh_s() -> None:
     """`ssh-keygen -l -E md5` of the key of RFC 8032's first test vector."""
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea"
     assert fingerprint(key) == "cf:07:be:9d:68:ae:65:54:6d:a0:93:c3:6f:bd:0d:82"
+
+
+def test_an_image_that_stays_in_the_list_is_not_deleted_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = [0.0]
+    waiting = Waiting(lambda s: time.append(time[-1] + s), lambda: time[-1], lambda: 0.0, 60)
+    listed = {"id": 7, "name": "shop-1", "status": "available", "tags": []}
+    wire = wired(monkeypatch)
+    wire.answers = {
+        "GET /v2/images": [(200, {"images": [listed]})],
+        "GET /v2/images/7": [(404, {"message": "gone"})],
+    }
+    cloud = DigitalOcean(Home(tmp_path), Api("token", waiting=waiting))
+    with pytest.raises(BakehouseError, match="shop-1 is listed still, 60 s after"):
+        cloud.delete_image("shop-1")
+    assert len(wire.sent) < 40
+
+
+def test_images_that_are_gone_are_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_shop = tags.tags({"spec": "shop", "image": "shop-1"})
+    gone = [
+        {"id": n, "name": "shop-1", "status": status, "tags": of_shop, "size_gigabytes": 1}
+        for n, status in enumerate(("deleted", "available", "retired"))
+    ]
+    wired(monkeypatch).answers = {"GET /v2/images": [(200, {"images": gone})]}
+    cloud = DigitalOcean(Home(tmp_path), Api("token"))
+    assert [one.handle for one in cloud.images("shop")] == ["1"]

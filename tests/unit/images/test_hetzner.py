@@ -8,11 +8,12 @@ import pytest
 from hcloud import APIException
 
 from images.providers.hetzner_api import Api, ElsewhereError, passing, told
-from images.providers.hetzner_network import rules
+from images.providers.hetzner_network import firewall, floating_ip, network, rules
 from images.providers.offer import offer
 from images.providers.waiting import Waiting
 from specs.errors import BakehouseError, UsageError
 from specs.model import Deploy, Firewall, Rule, Spec
+from tests.unit.images.wire import Answer, wired
 
 
 @dataclass
@@ -102,3 +103,29 @@ def test_the_firewall_opens_what_the_image_opens() -> None:
 def test_where_servers_are_made_must_be_said(deploy: Deploy, missing: str) -> None:
     with pytest.raises(UsageError, match=f"deploy.{missing} is empty"):
         offer(deploy)
+
+
+def test_the_floating_ip_is_where_both_families_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of it moved is no end of a swap."""
+
+    def at(v4: int | None, v6: int | None) -> str:
+        both = [
+            {"id": 1, "name": "shop", "type": "ipv4", "ip": "203.0.113.1", "server": v4},
+            {"id": 2, "name": "shop-v6", "type": "ipv6", "ip": "2001:db8::/64", "server": v6},
+        ]
+        wire.answers = {"GET /v1/floating_ips": [(200, {"floating_ips": both})]}
+        return floating_ip(Api("token"), "shop").server
+
+    wire = wired(monkeypatch)
+    assert (at(7, 7), at(None, None), at(7, 8), at(7, None)) == ("7", "", "", "")
+
+
+def test_what_only_has_the_specs_name_is_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rules would be replaced, and its servers opened to ours."""
+    theirs = {"id": 1, "name": "shop", "labels": {"team": "other"}, "rules": []}
+    answer: list[Answer] = [(200, {"networks": [theirs], "firewalls": [theirs]})]
+    wired(monkeypatch).answers = {"GET /v1/networks": answer, "GET /v1/firewalls": answer}
+    with pytest.raises(BakehouseError, match="the network shop at Hetzner is not ours"):
+        network(Api("token"), "shop", "fsn1")
+    with pytest.raises(BakehouseError, match="the firewall shop at Hetzner is not ours"):
+        firewall(Api("token"), Spec("shop"))

@@ -66,3 +66,13 @@ def test_what_is_no_record_of_it_is_not_kept(
         adopt(home, "web", 3, image, packed if text is None else text)
     assert not home.images.exists()
     assert not list(store.generations(home))
+
+
+def test_a_number_that_is_another_images_here_is_not_taken(home: Home, packed: str) -> None:
+    """Two machines that keep homes of their own have counted apart."""
+    ours = store.Generation("web", 3, "web-000000000009", "2027-01-01T00:00:00Z")
+    store.keep_generation(home, ours)
+    with pytest.raises(BakehouseError, match=r"web@3 is web-000000000009 .* counted apart"):
+        adopt(home, "web", 3, IMAGE, packed)
+    assert list(store.generations(home, "web")) == [ours]
+    assert store.recorded(home, IMAGE) is None
