@@ -113,13 +113,14 @@ def build(
         lock = lock_of(spec, spec_file, home, progress)
         base = vendor.base_image(lock.release, lock.architecture)
         recipe = folder.provisioned(prepare(spec, spec_file, lock), base.id)
-        snapshot = find(vendor, recipe)
-        if snapshot is not None:
-            return kept.existing(recipe, home, after, disk=False) or kept.elsewhere(
-                recipe, home, snapshot, after
-            )
+        built = known(vendor, recipe, home, after)
+        if built is not None:
+            return built
         with alone(where, "build") as lease:
             vendor.guard(lease.check)
+            built = known(vendor, recipe, home, after)  # who held the lease may just have made it
+            if built is not None:
+                return built
             clean(vendor, recipe, progress)
             snapshot = baked(vendor, recipe, base, home, progress)
             last = max(after, newest_generation(vendor, spec.name))
@@ -129,6 +130,15 @@ def build(
         built = Built(image, generation, path, False, time.monotonic() - started)
     kept.told(home, built, progress)
     return built
+
+
+def known(vendor: Vendor, recipe: Recipe, home: Home, after: int) -> Built | None:
+    """The proven snapshot of this recipe as a generation of this home, whoever made it."""
+    snapshot = find(vendor, recipe)
+    if snapshot is None:
+        return None
+    ours = kept.existing(recipe, home, after, disk=False)
+    return ours or kept.elsewhere(recipe, home, snapshot, after)
 
 
 def find(vendor: Vendor, recipe: Recipe) -> Stored | None:

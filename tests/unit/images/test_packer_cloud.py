@@ -13,8 +13,8 @@ from images import store
 from images.home import Home
 from images.hosts.keys import FirstKey
 from images.packer import folder
-from images.packer.cloud import clean, find, newest_generation, proven
-from images.packer.kept import elsewhere, existing
+from images.packer.cloud import clean, find, known, newest_generation, proven
+from images.packer.kept import elsewhere
 from images.packer.proof import addresses, throwaway
 from images.packer.temporary import first_boot
 from images.progress import Progress
@@ -128,9 +128,11 @@ def test_a_throwaway_that_cannot_be_deleted_is_told() -> None:
 
 def test_a_snapshot_that_another_machine_proved_keeps_its_number(home: Home) -> None:
     found = snapshot(RECIPE.id, "1", proven="2026-01-31", generation="5")
-    built = elsewhere(RECIPE, home, found)
+    vendor = Vendor(snapshots=[found])
+    built = known(vendor, RECIPE, home, 9)
+    assert built is not None
     assert (built.generation.number, built.cached) == (5, True)
-    again = existing(RECIPE, home, 4, disk=False)
+    again = known(vendor, RECIPE, home, 4)
     assert again is not None
     assert again.generation == built.generation
     assert store.report(home, RECIPE.id)["passed"]
