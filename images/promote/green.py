@@ -43,12 +43,19 @@ def find(world: World, goal: Goal) -> Contact | None:
         if one.server.id == goal.green:
             return one
     made = [
-        (int(one.server.labels.get(EPOCH, "0")), one.name, one)
+        one
         for one in servers
-        if one.server.labels.get(IMAGE) == goal.job.image.id and one.name != goal.blue
+        if one.server.labels.get(IMAGE) == goal.job.image.id
+        and one.name != goal.blue
+        and 0 < goal.begun <= epoch_of(one)
     ]
-    ours = [found for found in made if 0 < goal.begun <= found[0]]
-    return max(ours, default=(0, "", None))[2]
+    return max(made, key=lambda one: (epoch_of(one), one.name), default=None)
+
+
+def epoch_of(contact: Contact) -> int:
+    """The epoch in which it got its role, by its label."""
+    label = contact.server.labels.get(EPOCH, "")
+    return int(label) if label.isdecimal() else 0
 
 
 def spares(world: World, run: Run) -> tuple[Contact, ...]:
