@@ -122,7 +122,7 @@ class Deployment:
 
     def servers(self) -> list[Server]:
         """All servers of the spec."""
-        return list(self.cloud.servers(self.name))
+        return list(self.provider.servers(self.name))
 
     def active(self) -> Server:
         """The server that the labels call active."""
@@ -132,7 +132,7 @@ class Deployment:
         """What a shell line prints on a server, run as root."""
         folder = self.folder / "doors" / server.name
         folder.mkdir(parents=True, exist_ok=True)
-        door = self.cloud.door(server, folder, "deploy", 22)
+        door = self.provider.door(server, folder, "deploy", 22)
         return as_root(door, line, timeout=300).stdout
 
     def other(self) -> str:

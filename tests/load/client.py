@@ -290,7 +290,10 @@ class Load:
         while not self.stopping.is_set():
             try:
                 connection = await connect(address, self.port)
-                await self.health(connection)
+                if (await self.health(connection)).last:  # it drains: no connection to keep
+                    connection.close()
+                    await self.rest(1)
+                    continue
             except (CutError, WrongError) as error:
                 self.note("health", "new", address, time.monotonic(), 0, str(error))
                 await self.rest(1)

@@ -1,0 +1,108 @@
+"""The whole chain by the command line over a cloud: the vendor's own client talks to an emulator
+of its API, whose servers are real, and users are at work all the time."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from images import store
+from images.home import Home
+from images.providers.base import IMAGE, SPEC, Provider, Server
+from images.providers.choose import provider
+from images.ssh import as_root
+from specs.read import read
+from tests.emulators.hetzner import Hetzner
+from tests.emulators.served import Api
+from tests.integration.clouds import emulated
+from tests.integration.deployment import NAME, Deployment, prepare
+from tests.load.ledger import counts, read_requests
+
+pytestmark = [pytest.mark.root, pytest.mark.full]
+
+RATE = 40.0
+"""Requests a second."""
+
+WHERE = {
+    "hetzner": "{provider: hetzner, locations: [fsn1], server_types: [cx22], confirm: 3, drain: 15}"
+}
+
+
+@dataclass(slots=True)
+class Rented(Deployment):
+    """Two generations at a cloud."""
+
+    emulator: Api | None = None
+
+    @property
+    def provider(self) -> Provider:
+        """As the command line has it."""
+        spec = read(self.spec)
+        return provider(spec.deploy.provider, self.home, spec)
+
+    def shell(self, server: Server, line: str) -> str:
+        """What a shell line prints on a server, run as root, by the command line's own way in."""
+        folder = self.home.root / "promote" / NAME / server.name
+        return as_root(self.provider.door(server, folder, "deploy", 22), line, timeout=300).stdout
+
+
+@contextmanager
+def rented(name: str, folder: Path) -> Iterator[Rented]:
+    """The first generation serves; in the end nothing is left."""
+    made = prepare(folder, WHERE[name])
+    with emulated(name, Home(folder / "cloud")) as emulator:
+        assert isinstance(emulator, Hetzner)
+        for image in made.images:
+            labels = {SPEC: NAME, IMAGE: image}
+            emulator.add_image(store.raw_path(made.home, image), labels=labels)
+        found = Rented(made.folder, images=made.images, emulator=emulator)
+        found.invoke("promote", "--first", "--image", f"{NAME}@1")
+        yield found
+
+
+@pytest.fixture(scope="module", params=WHERE)
+def cloud(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rented]:
+    with rented(request.param, tmp_path_factory.mktemp("rented")) as found:
+        yield found
+
+
+def test_promote_and_rollback_lose_nothing(cloud: Rented) -> None:
+    with cloud.users(RATE) as books:
+        time.sleep(3)
+        promoted = cloud.told("promote", "--image", f"{NAME}@2")
+        assert (promoted["generation"], promoted["rolled_back"]) == (2, False)
+        back = cloud.told("rollback")
+        assert (back["generation"], back["rolled_back"]) == (1, False)
+        time.sleep(2)
+    requests = read_requests(books)
+    found = counts(requests)
+    wrong = [one for one in requests if one.error]
+    assert (found["failed"], found["cut"]) == (0, 0), wrong
+    assert found["requests"] > 10 * RATE
+    difference = cloud.difference(books)
+    assert not any((difference.lost, difference.doubled, difference.altered)), difference
+    print(f"\n{found}; write pauses {promoted['write_pause_seconds']} s, ", end="")
+    print(f"{back['write_pause_seconds']} s; {promoted['seconds']:.0f} s, {back['seconds']:.0f} s")
+
+
+def test_another_machine_goes_by_the_provider_alone(cloud: Rented) -> None:
+    """Its home has the images, the operator's key and the CA, and nothing of the servers."""
+    shutil.rmtree(cloud.home.root / "promote" / NAME)
+    states = {server["label"]: server["state"] for server in cloud.told("status")["servers"]}
+    assert states == {"active": "serving", "standby": "following"}
+
+
+def test_what_was_said_fits_the_vendor_s_document(cloud: Rented) -> None:
+    """All that our client asked, and all that the emulator answered."""
+    assert cloud.emulator is not None
+    assert not cloud.emulator.wrong()
+    assert not cloud.emulator.wrong_answers()
+    print(f"\n{cloud.emulator.agents()}")
