@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.emulators import digitalocean_things as things
@@ -43,6 +44,13 @@ class Images:
             ("DELETE", "/v2/snapshots/{image}", self._delete),
         ):
             cloud.route(method, path, handler)
+
+    def add(self, name: str, source: Path, tags: Sequence[str]) -> None:
+        """A snapshot that somebody took of a droplet, in every region."""
+        number = next(self.cloud.numbers)
+        key, kept = f"snapshot-{number}", [self.cloud.tags.canonical(tag) for tag in tags]
+        self.cloud.add_image(key, source)
+        self.all[number] = Image(number, name, "snapshot", key, [*REGIONS], kept, size=1 << 30)
 
     def named(self, word: object) -> Image | None:
         """By number or slug."""

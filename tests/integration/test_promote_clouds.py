@@ -16,8 +16,12 @@ from images import store
 from images.home import Home
 from images.providers.base import IMAGE, SPEC, Provider, Server
 from images.providers.choose import provider
+from images.providers.digitalocean import DigitalOcean as DigitalOceanCloud
+from images.providers.digitalocean_tags import tags
+from images.providers.hetzner import Hetzner as HetznerCloud
 from images.ssh import as_root
 from specs.read import read
+from tests.emulators.digitalocean import DigitalOcean
 from tests.emulators.hetzner import Hetzner
 from tests.emulators.served import Api
 from tests.integration.clouds import emulated
@@ -30,8 +34,10 @@ RATE = 40.0
 """Requests a second."""
 
 WHERE = {
-    "hetzner": "{provider: hetzner, locations: [fsn1], server_types: [cx22], confirm: 3, drain: 15}"
+    "hetzner": "{provider: hetzner, locations: [fsn1], server_types: [cx22]",
+    "digitalocean": "{provider: digitalocean, locations: [fra1], server_types: [s-2vcpu-4gb]",
 }
+TIMES = ", confirm: 3, drain: 15}"
 
 
 @dataclass(slots=True)
@@ -55,12 +61,14 @@ class Rented(Deployment):
 @contextmanager
 def rented(name: str, folder: Path) -> Iterator[Rented]:
     """The first generation serves; in the end nothing is left."""
-    made = prepare(folder, WHERE[name])
+    made = prepare(folder, WHERE[name] + TIMES)
     with emulated(name, Home(folder / "cloud")) as emulator:
-        assert isinstance(emulator, Hetzner)
         for image in made.images:
-            labels = {SPEC: NAME, IMAGE: image}
-            emulator.add_image(store.raw_path(made.home, image), labels=labels)
+            labels, raw = {SPEC: NAME, IMAGE: image}, store.raw_path(made.home, image)
+            if isinstance(emulator, Hetzner):
+                emulator.add_image(raw, labels=labels)
+            elif isinstance(emulator, DigitalOcean):
+                emulator.images.add(image, raw, tags(labels))
         found = Rented(made.folder, images=made.images, emulator=emulator)
         found.invoke("promote", "--first", "--image", f"{NAME}@1")
         yield found
@@ -106,3 +114,17 @@ def test_what_was_said_fits_the_vendor_s_document(cloud: Rented) -> None:
     assert not cloud.emulator.wrong()
     assert not cloud.emulator.wrong_answers()
     print(f"\n{cloud.emulator.agents()}")
+
+
+def test_nothing_is_left_that_costs(cloud: Rented) -> None:
+    """The last test: what each guide says of getting rid of it all."""
+    there = cloud.provider
+    for server in there.servers(NAME):
+        there.delete_server(server.id)
+    for image in there.images(NAME):
+        there.delete_image(image.id)
+    assert isinstance(there, HetznerCloud | DigitalOceanCloud)
+    there.forget(NAME)
+    assert isinstance(cloud.emulator, Hetzner | DigitalOcean)
+    left = {kind: found for kind, found in cloud.emulator.left().items() if found}
+    assert left == {}
