@@ -27,9 +27,10 @@ from specs.errors import BakehouseError, SpecError, UsageError
 from specs.model import App, Borg, Secrets, Source, Spec
 
 HOLD = """
-import sys, time
+import signal, time
 from pathlib import Path
 from images.secrets.memory import memory_folder
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run below nohup
 with memory_folder() as folder:
     (folder / "text").write_text("planted")
     print(folder, flush=True)
