@@ -181,7 +181,7 @@ SHIMS = {
     "systemd-nspawn": """
 exec /usr/bin/systemd-nspawn --bind-ro="$LD_PRELOAD:/run/clock.so" \\
     --setenv=LD_PRELOAD=/run/clock.so --setenv=FAKETIME="$FAKETIME" \\
-    --setenv=FAKETIME_DONT_FAKE_MONOTONIC=1 "$@"
+    --setenv=FAKETIME_DONT_FAKE_MONOTONIC=1 --setenv=NO_FAKE_STAT=1 "$@"
 """,
     "mmdebstrap": """
 LD_PRELOAD="/proc/1/root$LD_PRELOAD" exec /usr/bin/mmdebstrap "$@"
@@ -191,11 +191,11 @@ for word; do
     shift
     set -- "$@" "$word"
     [ "$word" != TZ=UTC ] || set -- "$@" FAKETIME="$FAKETIME" FAKETIME_DONT_FAKE_MONOTONIC=1 \\
-        LD_PRELOAD="/proc/1/root$LD_PRELOAD"
+        NO_FAKE_STAT=1 LD_PRELOAD="/proc/1/root$LD_PRELOAD"
 done
 export LD_PRELOAD="/proc/1/root$LD_PRELOAD"
 exec /usr/bin/unshare --mount --propagation private \\
-    sh -ec 'mount --bind /dev "$8/dev"; exec /usr/bin/unshare "$@"' sh "$@"
+    sh -ec 'mount --rbind /dev "$8/dev"; exec /usr/bin/unshare "$@"' sh "$@"
 """,
 }
 """What these start has an environment or a root of its own, and must be told of the clock, which
@@ -212,6 +212,7 @@ def test_another_date_and_hour_make_the_same_bits(spec: Path, home: Home, tmp_pa
         shim.write_text(f'#!/bin/sh\necho "$0 $(date +%Y)" >>{tmp_path}/called\n{text}')
         shim.chmod(0o755)
     env = {"LD_PRELOAD": CLOCK, "FAKETIME": "+5y", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    env |= {"NO_FAKE_STAT": "1"}  # or `cp -p` would keep times that no file has
     env |= {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "BAKEHOUSE_HOME": str(home.root)}
     words = invoke("build-image", "--spec", str(spec), "--check", "--json")
     done = run(words, cwd=ROOT, env=env, check=False)
