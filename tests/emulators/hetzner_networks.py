@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
 from typing import TYPE_CHECKING, Any
 
 from tests.emulators import hetzner_catalogue as catalogue
@@ -155,8 +155,8 @@ def _rule(rule: Json) -> Json:
 
 
 def _subnet(whole: str, one: Json) -> Json:
-    part = ip_network(one.get("ip_range") or whole)
-    if not part.subnet_of(ip_network(whole)):  # type: ignore[arg-type]
+    part = IPv4Network(one.get("ip_range") or whole)
+    if not part.subnet_of(IPv4Network(whole)):
         raise invalid("subnets", "is not part of the network")
     return {
         "type": one["type"],

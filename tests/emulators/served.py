@@ -12,6 +12,7 @@ import re
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -106,7 +107,7 @@ class Allowance:
 Handler = Callable[[Request], Answer]
 
 
-class Api:
+class Api(ABC):
     """Base of an emulator: routes are added by `route`, the vendor's own words by overriding.
 
     `prefix` stands before every path of the document, as in the vendor's address. Handlers run one
@@ -138,12 +139,13 @@ class Api:
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)
         self._routes.append((method, re.compile(pattern), handler))
 
+    @abstractmethod
     def failing(self, code: str) -> None:
         """From now on what is begun fails with this code; "": no more. For `fail` faults."""
 
+    @abstractmethod
     def error(self, status: int, code: str, message: str, details: Any = None) -> Answer:
         """The vendor's way to say no."""
-        raise NotImplementedError
 
     def headers(self) -> Mapping[str, str]:
         """Headers of every answer."""
