@@ -11,12 +11,15 @@ import pytest
 
 from images.history import journal
 from images.home import Home
+from images.lab import lab
+from images.machine import Machine, booted
 from images.run import run
 from images.scheduled import due
 from images.scheduled.schedule import OF_A_SERVER, PROJECT, install, remove, schedule, write
 from specs.errors import BakehouseError, UsageError
 from specs.model import Deploy, Rebuild, Spec
 from specs.read import read
+from tests.integration.conftest import Describe
 
 HOBBY = PROJECT / "specs/hobby.yaml"
 SPEC = read(HOBBY)
@@ -112,6 +115,35 @@ def test_crons_command_starts_a_run_with_its_tokens(tmp_path: Path) -> None:
     assert run(["sh", "-c", there]).stdout == f"{tmp_path}: secret: {called}\n"
     tokens.unlink()
     assert run(["sh", "-c", there]).stdout == f"{tmp_path}: : {called}\n"
+
+
+@pytest.mark.root
+def test_systemd_starts_a_run_with_its_tokens_also_after_a_pause(hobby: Describe) -> None:
+    """On a machine that runs systemd; its bootstrap only says how it was called."""
+    found = schedule(at("local", schedule="Sun 03:00"), HOBBY, "systemd")
+    timer, service = "bakehouse-rebuild-hobby.timer", "bakehouse-rebuild-hobby.service"
+    with lab() as place, booted(place, hobby("throwaway", True)) as machine:
+        for path, text in found.files.items():
+            machine.run(f"cat >/{path}", stdin=text)
+        bootstrap = f"{PROJECT}/bootstrap"
+        machine.run(f"mkdir -p {PROJECT} && cat >{bootstrap} && chmod +x {bootstrap}", stdin=SAYS)
+        machine.run("echo TOKEN=secret >/etc/bakehouse/rebuild-hobby.env")
+        machine.run(f"systemctl daemon-reload && systemctl enable --now {timer}")
+        start = elapses(machine, timer)
+        assert (start.strftime("%a"), start.hour) == ("Sun", 3)
+        machine.run(f"systemctl start {service}")
+        said = machine.run(f"journalctl -u {service} --output=cat").stdout
+        assert f"{PROJECT}: secret: invoke rebuild --spec {HOBBY}\n" in said
+        stamp = f"/var/lib/systemd/timers/stamp-{timer}"
+        machine.run(f"systemctl stop {timer} && touch -d '9 days ago' {stamp}")
+        machine.run(f"systemctl start {timer}")
+        assert elapses(machine, timer) <= datetime.now(UTC) + timedelta(hours=1)
+
+
+def elapses(machine: Machine, timer: str) -> datetime:
+    """When a timer there starts its service next; its clock is UTC."""
+    shown = machine.run(f"systemctl show -P NextElapseUSecRealtime {timer}").stdout.strip()
+    return datetime.strptime(shown, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
 
 
 def test_a_server_of_ours_is_no_place_for_it(tmp_path: Path) -> None:
