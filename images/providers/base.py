@@ -44,6 +44,12 @@ class Server:
     volumes: tuple[str, ...] = ()
 
 
+def note_of(spec: str, name: str) -> bool:
+    """Whether a note of this name is a spec's: its lease, or what is called `<spec>.…`, which is no
+    other spec's, since a spec's name has no dot."""
+    return re.fullmatch(rf"{re.escape(spec)}(-lease-\d+|\..+)", name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A server to be made. `image` is what `Provider.image` returned; `disk` is bytes.

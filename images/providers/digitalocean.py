@@ -25,6 +25,7 @@ from images.providers.base import (
     Server,
     Stored,
     Volume,
+    note_of,
 )
 from images.providers.cloud_door import cloud_door
 from images.providers.digitalocean_api import Api
@@ -137,7 +138,8 @@ class DigitalOcean:
         floating.assign(self.api, name, server)
 
     def forget(self, spec: str) -> None:
-        """What was made for a spec beside its servers is gone: its floating IP, firewall, tag.
+        """What was made for a spec beside its servers is gone: its floating IP, firewall, tag,
+        and last its notes.
 
         Raises BakehouseError while there are servers or volumes of the spec.
         """
@@ -147,6 +149,9 @@ class DigitalOcean:
         floating.delete(self.api, self.deploy.floating_ip or spec)
         firewall.delete(self.api, spec)
         droplets.drop_tag(self.api, tags.spec_tag(spec))
+        for note in self.notes(spec):
+            if note_of(spec, note.name):
+                self.delete_note(note.name)
 
     def volumes(self, spec: str) -> Sequence[Volume]:
         """All volumes with this spec's label."""

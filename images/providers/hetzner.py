@@ -25,7 +25,16 @@ from images.providers import (
     hetzner_servers,
     hetzner_volumes,
 )
-from images.providers.base import BaseImage, FloatingIp, Note, Order, Server, Stored, Volume
+from images.providers.base import (
+    BaseImage,
+    FloatingIp,
+    Note,
+    Order,
+    Server,
+    Stored,
+    Volume,
+    note_of,
+)
 from images.providers.cloud_door import cloud_door
 from images.providers.hetzner_api import Api
 from images.providers.offer import offer
@@ -124,7 +133,8 @@ class Hetzner:
         hetzner_network.assign(self.api, name, server)
 
     def forget(self, spec: str) -> None:
-        """What was made for a spec beside its servers is gone: floating IPs, network, firewall.
+        """What was made for a spec beside its servers is gone: floating IPs, network, firewall,
+        and last its notes.
 
         Raises BakehouseError while there are servers or volumes of the spec.
         """
@@ -132,6 +142,9 @@ class Hetzner:
         if left:
             raise BakehouseError(f"{spec} still has {', '.join(left)}", "delete them first")
         hetzner_network.forget(self.api, spec)
+        for note in self.notes(spec):
+            if note_of(spec, note.name):
+                self.delete_note(note.name)
 
     def volumes(self, spec: str) -> Sequence[Volume]:
         """All volumes with this spec's label."""

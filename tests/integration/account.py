@@ -115,7 +115,6 @@ def remove(account: Account) -> None:
         cloud.delete_server(server.id)
         cloud.delete_server(server.id)
     cloud.delete_volume("shop-data")
-    cloud.delete_note("shop-lease-1")
     cloud.delete_image(ID)
     cloud.delete_image(ID)
     cloud.forget("shop")

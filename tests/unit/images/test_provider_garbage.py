@@ -15,7 +15,7 @@ from images.promote.alone import alone
 from images.promote.job import ACTIVE, GIVEN_UP, STANDBY, Site, labels
 from images.promote.lease import take
 from images.provider_garbage import garbage
-from images.providers.base import SPEC, Order
+from images.providers.base import SPEC, Order, note_of
 from images.scheduled import numbers
 from images.store import Generation
 from specs.model import Spec
@@ -140,3 +140,16 @@ def test_what_is_being_built_stays(site: Site) -> None:
         assert site.provider.left_overs(temporary_names("web"))
     assert left(site) == [5, 6]
     assert not site.provider.left_overs(temporary_names("web"))
+
+
+def test_the_notes_of_a_spec_are_told_from_those_of_others(site: Site) -> None:
+    take(site.provider, site.name, "us", {})
+    with alone(site, "build"):
+        pass
+    marks.pin(site.home, site.provider, Generation("web", 1, image(1), "2027-01-01T00:00:00Z"))
+    marks.mark_bad(site.home, site.provider, "web", image(2), "it fell")
+    names = [note.name for note in site.provider.notes("web")]
+    assert len(names) == 7, names
+    assert all(note_of("web", name) for name in names)
+    others = ("web-shop-lease-1", "web-shop.generation-1", "web-lease.bad-1", "web", "website")
+    assert not [name for name in others if note_of("web", name)]
