@@ -5,10 +5,9 @@ Whoever keeps what it made, names it by this too: another way to make a thing ma
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import re
 import sys
-from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,14 @@ PROJECT: Final = Path(__file__).parents[1]
 OURS: Final = ("specs", "cloudinit", "images")
 RENDERER: Final = "cloudinit.template"
 """The module that reads the templates."""
+
+IMPORT: Final = re.compile(
+    r"^[ ]*(?:from[ ]+(\w[\w.]*)[ ]+)?import[ ]+(\([^)]*\)|[^\n#;(]+)", re.MULTILINE
+)
+"""What is imported from, if anything, and what."""
+
+CHECKED_ONLY: Final = re.compile(r"^if TYPE_CHECKING:.*\n(?:[ ]+.*\n|\n)*", re.MULTILINE)
+"""What only type checkers see."""
 
 
 @cache
@@ -60,21 +67,12 @@ def _file_of(module: str) -> Path | None:
 
 @cache
 def _imports(file: Path) -> tuple[str, ...]:
-    """Every module, and every name that may be one, that a file imports when it runs."""
+    """Every module, and every name that may be one, that a file imports when it runs.
+
+    A line of prose that reads as an import counts as one: too much in a digest does no harm.
+    """
     found = []
-    for node in _statements(ast.parse(file.read_text(encoding="utf-8")).body):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for package, names in IMPORT.findall(CHECKED_ONLY.sub("", file.read_text(encoding="utf-8"))):
+        modules = [words.split()[0] for words in names.strip("()").split(",") if words.strip()]
+        found += [package, *(f"{package}.{name}" for name in modules)] if package else modules
     return tuple(found)
-
-
-def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Statements and those inside them, but for what only type checkers see."""
-    for node in nodes:
-        yield node
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        for field in ("body", "orelse", "handlers", "finalbody", "cases"):
-            yield from _statements(getattr(node, field, ()))

@@ -5,6 +5,6 @@ the last layer in, `boot` and `gpt` put the boot loaders and partitions around i
 the digest, `tools` runs whatever shapes bits from the locked tools layer, and `fold` is the whole.
 """
 
-from images.disk.fold import Base, Disk, Tools, pack
+from images.disk.fold import Base, Disk, Draft, Tools, begin, content, pack
 
-__all__ = ["Base", "Disk", "Tools", "pack"]
+__all__ = ["Base", "Disk", "Draft", "Tools", "begin", "content", "pack"]

@@ -80,36 +80,69 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A copy of a base disk and what is on it, in a scratch folder; `pack` makes a disk of it."""
+
+    base: Base
+    known: Tree
+    kept: _Kept
+    folder: Path
+    cache: Path
+
+    @property
+    def disk(self) -> Path:
+        """The copy."""
+        return self.folder / "work/disk.raw"
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
     disk: Path
     chunks: Chunks
 
 
-def pack(base: Base, last: Path, out: Path, *, epoch: int, cache: Path) -> Disk:
-    """Make a raw disk of a base with the layer `last` patched in.
+def begin(base: Base, known: Tree, folder: Path, *, more: int, cache: Path) -> Draft:
+    """Copy a base disk, which has `known` on it, into the new `folder`; for some `more` bytes.
 
-    `epoch` (seconds since 1970) is the latest time in `last`; `cache` keeps base disks. `out`
+    It may run while the last layer is made. A wrong guess of its size costs time, nothing else.
+    `cache` keeps base disks. Needs root. Raises BakehouseError when a tool fails.
+    """
+    kept = _disk(base, gpt.disk_size({**known, "": Entry("file", size=more)}), cache)
+    draft = Draft(base, known, kept, folder, cache)
+    draft.disk.parent.mkdir(parents=True)
+    chunks.copy_sparse(kept.disk, draft.disk)
+    return draft
+
+
+def pack(draft: Draft, last: Path, out: Path, *, epoch: int) -> Disk:
+    """Make the raw disk `out` of a draft with the layer `last` patched in; the draft's folder goes.
+
+    `epoch` (seconds since 1970) is the latest time in `last`. `out`, on the draft's file system,
     appears whole or not at all, but is not yet flushed to the storage: that is for whoever
     publishes it. Needs root.
 
     Raises BakehouseError for content that cannot be packed, or when a tool fails.
     """
-    known, change = _tree(base, cache), tree.scan(last, epoch)
-    size = gpt.disk_size(tree.merge(known, change))
-    with _scratch(out.with_name(f".{out.name}.making")) as work:
-        disk = work / "disk.raw"
-        kept = _disk(base, size, cache)
-        digests = _patched(disk, kept, base, known=known, change=change, layer=last, epoch=epoch)
-        ext4.check(_root(disk, size), tools=base.tools.tree, epoch=epoch)
-        disk.replace(out)
+    base, change = draft.base, tree.scan(last, epoch)
+    size = gpt.disk_size(tree.merge(draft.known, change))
+    kept = draft.kept
+    if size != draft.disk.stat().st_size:
+        kept = _disk(base, size, draft.cache)
+        draft.disk.unlink()
+        chunks.copy_sparse(kept.disk, draft.disk)
+    digests = _patched(
+        draft.disk, kept, base, known=draft.known, change=change, layer=last, epoch=epoch
+    )
+    ext4.check(_root(draft.disk, size), tools=base.tools.tree, epoch=epoch)
+    draft.disk.replace(out)
+    shutil.rmtree(draft.folder)
     return Disk(out, size, digests.digest, digests, base.names.file_system)
 
 
 def _patched(
     disk: Path, kept: _Kept, base: Base, *, known: Tree, change: Tree, layer: Path, epoch: int
 ) -> Chunks:
-    """Make `disk`, a copy of the kept base with one more layer; the digests of its chunks."""
-    chunks.copy_sparse(kept.disk, disk)
+    """Put one more layer on `disk`, a copy of the kept base; the digests of its chunks."""
     fs = _root(disk, disk.stat().st_size)
     ext4.patch(known, change, layer, fs, tools=base.tools.tree, epoch=epoch)
     return chunks.digest(disk, kept.disk, kept.chunks)
@@ -140,15 +173,15 @@ def _scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tree(base: Base, cache: Path) -> Tree:
-    """What is on the base; from the cache when it is there and whole."""
+def content(base: Base, cache: Path) -> Tree:
+    """What is on a base, but for the content of files; from `cache` when it is there and whole."""
     with _locked(base, cache) as folder:
         file = folder / "tree.json"
         if file.exists():
             stamp, _, text = file.read_text(encoding="ascii").partition("\n")
             if stamp == hashlib.sha256(text.encode()).hexdigest():
                 return tree.parse(text)
-        text = tree.dump(_stack(base, _tree(base.below, cache) if base.below else EMPTY))
+        text = tree.dump(_stack(base, content(base.below, cache) if base.below else EMPTY))
         write_whole(file, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
         return tree.parse(text)
 
@@ -191,7 +224,8 @@ def _on_top(base: Base, below: Base, disk: Path, size: int, cache: Path) -> Chun
     (layer,) = base.layers
     change = tree.scan(layer, base.epoch)
     kept = _disk(below, size, cache)
-    known = _tree(below, cache)
+    known = content(below, cache)
+    chunks.copy_sparse(kept.disk, disk)
     return _patched(disk, kept, below, known=known, change=change, layer=layer, epoch=base.epoch)
 
 

@@ -6,24 +6,24 @@ Needs Linux and root, no cloud and, once the locked packages are in the cache, n
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloudinit import validate
 from cloudinit.boot import boot
 from images import archive, disk, schema
+from images.disk.tree import Tree
 from images.home import Home
 from images.mounts import overlay
-from images.ovens import cloud_init, install, layers, payloads, repository
+from images.ovens import cloud_init, install, layers, manifest, payloads, repository
 from images.ovens.install import Layer
 from images.ovens.job import Job
 from images.ovens.seal import clamp_times, seal
 from images.progress import Progress
 from images.recipe import Recipe
-from images.server import drift
+from images.server.drift import Facts
 from specs import layout
 from specs.errors import BakehouseError
 
@@ -56,13 +56,21 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
             stacking = pool.submit(layers.server, job)
             assembling = pool.submit(payloads.assemble, job)
             stack, folders, tools = stacking.result(), assembling.result(), making.result()
-    with progress.stage("cloud-init"), ThreadPoolExecutor(1) as pool:
-        running = pool.submit(_run_cloud_init, job, stack, folders)
-        _check_documents(job)
-        upper = running.result()
-    with progress.stage("disk"), layers.whole(job, "tools") as tree:
+    with layers.whole(job, "tools") as tree:
         base = layers.base(stack, disk.Tools(tools.id, tree))
-        packed = disk.pack(base, upper, out, epoch=lock.epoch, cache=home.bases)
+        with progress.stage("cloud-init"), ThreadPoolExecutor() as pool:
+            packages = repository.make(
+                home, lock.image_packages(), lock.release, home.work / "repo"
+            )
+            running = pool.submit(_run_cloud_init, job, stack, packages, folders)
+            known = pool.submit(disk.content, base, home.bases)
+            copying = pool.submit(_begin, job, base, known, folders)
+            listing = pool.submit(_lowers, job, stack, known)
+            _check_documents(job)
+            upper = running.result()
+            manifest.record(upper, known.result(), listing.result(), lock.epoch)
+        with progress.stage("disk"):
+            packed = disk.pack(copying.result(), upper, out, epoch=lock.epoch)
     return Baked(packed, tuple(layer.id for layer in stack.values()))
 
 
@@ -75,18 +83,31 @@ def _check_documents(job: Job) -> None:
     validate.check(boot(job.recipe.plan.server), release, "boot.yaml")
 
 
-def _run_cloud_init(job: Job, stack: Mapping[str, Layer], folders: Mapping[str, Path]) -> Path:
+def _begin(
+    job: Job, base: disk.Base, known: Future[Tree], folders: Mapping[str, Path]
+) -> disk.Draft:
+    """The copy of the base disk, large enough for the payloads: a bake adds little else."""
+    files = (file for folder in folders.values() for file in folder.rglob("*"))
+    more = sum(file.lstat().st_size for file in files)
+    folder = job.home.work / "disk"
+    return disk.begin(base, known.result(), folder, more=more, cache=job.home.bases)
+
+
+def _lowers(job: Job, stack: Mapping[str, Layer], known: Future[Tree]) -> dict[str, Facts]:
+    trees = [layer.tree for layer in stack.values()]
+    return manifest.lowers(trees, known.result(), job.lock.epoch)
+
+
+def _run_cloud_init(
+    job: Job, stack: Mapping[str, Layer], packages: Path, folders: Mapping[str, Path]
+) -> Path:
     """What `bake.yaml` makes of the package layers, sealed: an overlay's upper folder."""
     scratch = job.home.work / "bake"
     upper = scratch / "upper"
-    packages = job.lock.image_packages()
-    repo = repository.make(job.home, packages, job.lock.release, scratch / "repo")
-    binds = {f"{layout.BAKE}/repo": repo}
+    binds = {f"{layout.BAKE}/repo": packages}
     binds |= {f"{layout.BAKE}/payload/{sha256}": at for sha256, at in folders.items()}
     with overlay([layer.tree for layer in stack.values()], upper, scratch) as merged:
         cloud_init.run_bake(merged, job.recipe.bake, binds=binds, epoch=job.lock.epoch, say=job.say)
         seal(merged, job.lock.epoch)
-        drift.record(merged, job.lock.epoch)
-    shutil.rmtree(repo)
     clamp_times(upper, job.lock.epoch)
     return upper

@@ -58,15 +58,14 @@ Facts = tuple[str, ...]
 
 
 def entries(root: Path, latest: int) -> Iterator[tuple[str, Facts]]:
-    """Each file and link below the parts, by its path from the root, in order.
+    """Each file and link below the parts, by its path from the root.
 
     No time is later than `latest`, in seconds since 1970.
     """
     for part in PARTS:
         for folder, folders, files in os.walk(root / part):
-            folders.sort()
             links = [name for name in folders if os.path.islink(f"{folder}/{name}")]  # noqa: PTH114
-            for name in sorted([*files, *links]):
+            for name in (*files, *links):
                 path = f"{folder}/{name}"
                 inside = os.path.relpath(path, root)
                 if inside != MANIFEST:
@@ -88,8 +87,12 @@ def facts(path: str, inside: str, latest: int) -> Facts:
 
 def record(root: Path, latest: int) -> None:
     """Write the manifest of a tree whose times will be clamped to `latest`."""
-    lines = [json.dumps([path, *found]) for path, found in entries(root, latest)]
-    file = root / MANIFEST
+    write(root / MANIFEST, dict(entries(root, latest)))
+
+
+def write(file: Path, found: Mapping[str, Facts]) -> None:
+    """A manifest: a line of JSON for each path, sorted."""
+    lines = [json.dumps([path, *found[path]]) for path in sorted(found)]
     file.write_text("\n".join([*lines, ""]), encoding="utf-8")
     file.chmod(0o644)
 

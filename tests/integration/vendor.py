@@ -17,6 +17,7 @@ from images.progress import Progress
 from images.recipe import prepare
 from images.run import run
 from specs.read import read
+from tests.integration.disks import made
 
 SPEC = "name: vendor\n"
 """What every server has and nothing more: the layers below a bake, not the bake."""
@@ -48,7 +49,7 @@ def vendor_disk(home: Home, to: Path) -> Path:
         tools, stack = layers.other(job, "tools"), layers.server(job)
         with layers.whole(job, "tools") as tree:
             base = layers.base(stack, disk.Tools(tools.id, tree))
-            disk.pack(base, found.upper, to, epoch=job.lock.epoch, cache=home.bases)
+            made(base, found.upper, to, home.bases, epoch=job.lock.epoch)
     return to
 
 

@@ -34,11 +34,12 @@ def test_a_ratio_names_what_it_is_to() -> None:
 
 
 def test_what_was_not_measured_has_no_row() -> None:
-    assert [row.work for row in rows({"whole": 60.0}, 3)] == ["whole bake"]
+    assert [row.work for row in rows({"whole": 60.0})] == ["whole bake"]
     (whole, site, package) = rows(
-        {"whole": 60.0, "site": 3.0, "package": 6.0, "mkosi change": 30}, 3
+        {"whole": 60.0, "site": 3.0, "package": 6.0, "mkosi change": 30, "runs of changes": 3}
     )
     assert (whole.ratio, site.ratio, package.ratio) == (None, 0.1, 0.1)
+    assert (whole.runs, site.runs, package.runs) == (0, 3, 3)
 
 
 def test_what_a_killed_benchmark_left_is_swept(tmp_path: Path) -> None:
