@@ -14,6 +14,13 @@ from specs.errors import BakehouseError
 PATIENCE: Final = 180.0
 """Seconds that a new server may take until it lets the operator in."""
 
+READY: Final = (
+    "test -e /var/lib/cloud/instance/boot-finished && systemctl start bakehouse-secrets.service"
+    " || cloud-init status --wait >/dev/null; echo $?"
+)
+"""Once its first boot is over nothing is waited for but what we write ourselves: at a later boot
+cloud-init ends after the apps, and those of a fenced server wait in vain for its database."""
+
 
 def introduce(one: Contact, other: Contact, port: int) -> None:
     """Make each the other's only peer, by its private address and SSH `port`; repeatable.
@@ -45,7 +52,7 @@ def part(contact: Contact) -> None:
 
 
 def wait_for(contact: Contact, patience: float = PATIENCE) -> None:
-    """Wait until the server lets us in and cloud-init is done.
+    """Wait until the server lets us in and its first boot is over.
 
     Raises BakehouseError when it does not within `patience` seconds, or its first boot failed.
     """
@@ -53,7 +60,7 @@ def wait_for(contact: Contact, patience: float = PATIENCE) -> None:
     while True:
         try:
             left = max(1.0, deadline - time.monotonic())
-            done = contact.shell("cloud-init status --wait >/dev/null; echo $?", timeout=left)
+            done = contact.shell(READY, timeout=left)
         except UnreachableError as error:
             if time.monotonic() > deadline:
                 raise BakehouseError(
