@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from images.promote.goal import Goal
 from images.promote.green import order
-from images.promote.reach import Contact, UnreachableError
+from images.promote.reach import Contact, RefusedError, UnreachableError
 from images.promote.runs import Run
 from specs.errors import BakehouseError
 
@@ -232,10 +232,16 @@ def await_back(run: Run) -> None:
     """Blue is at work again. One that went off meanwhile is switched on, and asks green, which
     must be there until then, whether it may.
 
-    Raises BakehouseError when blue does not come back.
+    Raises BakehouseError when blue does not come back, or says that it cannot.
     """
     deadline = time.monotonic() + RETURN
     while not at_work(run.blue):
+        if why := cannot_return(run.blue):
+            raise BakehouseError(
+                f"{run.blue.name} cannot go back to work: {why}",
+                "it goes by itself once that is mended (is its disk full?); then "
+                "`invoke promote --resume`",
+            )
         found = {server.id: server for server in run.site.provider.servers(run.site.name)}
         if run.blue.server.id in found and found[run.blue.server.id].status == "off":
             run.lease.check()
@@ -247,6 +253,29 @@ def await_back(run: Run) -> None:
                 "bring it back at the provider, then `invoke promote --resume`; do not delete it",
             )
         time.sleep(1)
+
+
+def cannot_return(blue: Contact) -> str:
+    """Tell an armed server, for which nobody takes over, to go back to work; why it does not."""
+    epoch = armed(blue)
+    if not epoch:
+        return ""
+    try:
+        blue.program("guard", "restore", str(epoch))
+    except RefusedError as error:
+        return error.message if armed(blue) else ""  # its guard may have been quicker
+    except UnreachableError:
+        return ""
+    return ""
+
+
+def armed(blue: Contact) -> int:
+    """The epoch in which it is armed since this boot; 0 when it is not, or is silent."""
+    try:
+        role = blue.hand("status")["role"]
+    except BakehouseError:
+        return 0
+    return int(role["epoch"]) if role["state"] == "armed" and role["live"] else 0
 
 
 def serves(contact: Contact) -> bool:

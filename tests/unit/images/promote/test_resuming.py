@@ -54,11 +54,14 @@ class Answering(Contact):
         state, epoch = self.site.roles[self.name]
         primary = state in ("serving", "restored")
         role = {"state": state, "epoch": epoch, "primary": primary, "pending": False}
+        role["live"] = True
         if "bakehouse.hand" in line:
             return Result(0, json.dumps({"ok": True, "role": role, "postgres": None}), "")
         if "bakehouse.swap status" in line:
             return Result(0, json.dumps(self.site.swap), "")
         self.site.done.append(f"{self.name}: {line.partition('bakehouse.')[2]}")
+        if "guard restore" in line and self.name in self.site.full:
+            return Result(1, "", "OSError: [Errno 28] No space left on device: 'role.json'")
         if "alone" in line:
             raise RefusedError("users cannot be asked here", "")
         return Result(0, json.dumps(role), "")
@@ -71,11 +74,15 @@ class Answering(Contact):
 
 @dataclass(frozen=True)
 class Place(Site):
-    """A deployment whose servers answer as told: role and epoch by name, `swap` by green's unit."""
+    """A deployment whose servers answer as told: role and epoch by name, `swap` by green's unit.
+
+    The disks of those in `full` are full.
+    """
 
     roles: dict[str, tuple[str, int]] = field(default_factory=dict)
     swap: dict[str, Any] = field(default_factory=lambda: {"state": "none", "epoch": None})
     done: list[str] = field(default_factory=list)
+    full: set[str] = field(default_factory=set)
 
     def contact(self, server: Server) -> Contact:
         return Answering(server, lambda: Door(Path("none")), site=self)
@@ -207,6 +214,19 @@ def test_a_swap_that_blue_serves_through_is_called_off(site: Place) -> None:
         call_off(begun(site, goal, lease))
         assert not lease.claim.held
     assert [one.id for one in site.provider.servers("hobby")] == [blue.id]
+
+
+def test_nobody_waits_for_a_server_that_says_that_it_cannot(site: Place) -> None:
+    """Its disk is full: green gave up, and its guard cannot record that it goes back to work."""
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 7, "armed")
+    made = site.add(2, NEW.id, STANDBY, 7, "gave-up")
+    site.full.add(blue.name)
+    goal = Goal(site.job(), blue.name, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        with pytest.raises(BakehouseError, match=r"cannot go back to work.*No space left"):
+            restored(begun(site, goal, lease), RestoredError("6 stop: no answer"))
+        assert lease.claim.held
+    assert [one.id for one in site.provider.servers("hobby")] == [blue.id, made.id]
 
 
 def test_who_was_killed_while_he_tidied_up_is_gone_on_with(site: Place) -> None:
