@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -31,6 +32,9 @@ STANDBY: Final = "standby"
 GIVEN_UP: Final = "given-up"
 
 Verb = Literal["promote", "rollback", "first", "blue-lost"]
+
+OLD: Final = 3600.0
+"""Seconds after which nobody asks any more whether a run that failed still lives."""
 
 DISK: Final = 8 << 30
 """Bytes of a server's disk where its provider lets us choose."""
@@ -219,17 +223,25 @@ def owner(site: Site) -> Iterator[str]:
     """A name for this run, with a file that stays locked while the run lives.
 
     The kernel drops the lock with its process: so the next run on this machine knows at once that
-    a run was killed, and need not wait for its lease to end.
+    a run was killed, and need not wait for its lease to end. The file also stays of a run that
+    ended in an error, which may be that nobody could end its lease; an hour later it goes.
     """
     name = secrets.token_hex(8)
     path = _life(site, name)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(site)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield name
-        finally:
-            path.unlink(missing_ok=True)
+        yield name
+        path.unlink(missing_ok=True)
+
+
+def _sweep(site: Site) -> None:
+    """Delete the files of runs whose leases have run out long ago."""
+    for file in (site.home.root / "history").glob(f".{site.name}.*"):
+        with suppress(FileNotFoundError):  # another run sweeps, too
+            if time.time() - file.stat().st_mtime > OLD and known_dead(site, file.suffix[1:]):
+                file.unlink()
 
 
 def known_dead(site: Site, name: str) -> bool:

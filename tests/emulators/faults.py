@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["refuse", "lose", "down", "fail"]
+Kind = Literal["refuse", "lose", "down", "fail", "late"]
 
 
 @dataclass(slots=True)
@@ -16,7 +16,8 @@ class Fault:
 
     `refuse`: answered with `status` and the vendor's error `code`, nothing done. `lose`: done, but
     the connection ends without an answer. `down`: it ends before anything is done. `fail`: done,
-    but each action that it begins ends as failed, with `code`, and without effect.
+    but each action that it begins ends as failed, with `code`, and without effect. `late`:
+    done, and answered after so many seconds.
     """
 
     kind: Kind
@@ -24,6 +25,7 @@ class Fault:
     path: str = ".*"
     status: int = 500
     code: str = ""
+    seconds: float = 0.0
     times: int = 1
     skip: int = 0
     seen: int = 0

@@ -182,6 +182,8 @@ class Api(ABC):
                     request, fault.code if fault and fault.kind == "fail" else ""
                 )
             shown = None if fault is not None and fault.kind == "lose" else answer
+            if fault is not None and fault.kind == "late":
+                time.sleep(fault.seconds)
         wrong = (
             self.document.answer(request.method, request.path, answer.status, answer.body)
             if answer

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +74,40 @@ def test_a_run_that_fails_leaves_a_lease_that_nobody_need_wait_for(site: Site) -
         site.provider.set_labels("s99", {})
     with pytest.raises(UnfinishedError):
         refuse_unfinished(site)
+
+
+class Revoked(MemoryProvider):
+    """From some moment on it takes the token no more."""
+
+    valid = True
+
+    def change_note(self, name: str, labels: Mapping[str, str]) -> None:
+        if not self.valid:
+            raise BakehouseError("401 from the provider", "another token")
+        super().change_note(name, labels)
+
+
+def test_nor_when_the_provider_could_not_be_told(tmp_path: Path) -> None:
+    provider = Revoked()
+    site = Site(Home(tmp_path), provider, HOBBY, SPEC_FILE)
+    with pytest.raises(BakehouseError, match="no server"), leased(site, GOAL) as (lease, _):
+        provider.valid = False
+        provider.set_labels("s99", {})
+    assert known_dead(site, lease.claim.owner)
+    with pytest.raises(UnfinishedError):
+        refuse_unfinished(site)
+
+
+def test_what_runs_that_failed_left_goes_in_time(site: Site) -> None:
+    with suppress(UsageError), owner(site) as failed:
+        raise UsageError("no")
+    left = site.home.root / f"history/.hobby.{failed}"
+    with owner(site):
+        assert left.exists()
+    os.utime(left, (0, 0))
+    with owner(site) as name:
+        assert not left.exists()
+        assert not known_dead(site, name)
 
 
 def test_a_run_that_was_cut_short_comes_first(site: Site) -> None:
