@@ -18,13 +18,14 @@ from images.calls import emit
 from images.hosts.verbs import host_keys, known_hosts
 from images.options import IMAGE_HELP, SPEC, verb
 from images.packer.verbs import build_image, render
-from images.promote.verbs import promote, rollback, status
+from images.promote.verbs import destroy, promote, rollback, status
 from images.scheduled.verbs import ONLY_HELP, gc, history, pin, rebuild, schedule, unpin
 from images.secrets.verbs import secrets
 from specs.errors import UsageError
 
 __all__ = [
     "build_image",
+    "destroy",
     "gc",
     "history",
     "host_keys",

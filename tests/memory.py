@@ -24,6 +24,8 @@ from images.providers.base import (
     Server,
     Stored,
     Volume,
+    note_of,
+    refuse_to_forget,
 )
 from images.ssh import Door
 from specs.errors import BakehouseError
@@ -167,6 +169,12 @@ class MemoryProvider:
     def delete_note(self, name: str) -> None:
         with self._lock:
             self._notes.pop(name, None)
+
+    def forget(self, spec: str) -> None:
+        refuse_to_forget(self, spec)
+        self._ips.pop(spec, None)
+        for name in [name for name in self._notes if note_of(spec, name)]:
+            del self._notes[name]
 
     def door(self, server: Server, folder: Path, admin: str, port: int) -> Door:
         return Door(folder / "ssh_config")

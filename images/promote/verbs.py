@@ -89,6 +89,31 @@ def rollback(
     _tell(json, calling.rollback(calling.site(spec, find_home(store), provider), to))
 
 
+@verb("spec", "store", "json", "provider", confirm="the spec's name: delete it all, data too")
+def destroy(
+    _: Context,
+    spec: str = SPEC,
+    provider: str = "",
+    confirm: str = "",
+    store: str = "",
+    json: bool = False,
+) -> None:
+    """List everything of a spec at its provider; with --confirm, delete it."""
+    from images.garbage import summary
+    from images.home import find_home
+    from images.promote import calling
+    from images.promote import destroy as end
+
+    site = calling.site(spec, find_home(store), provider)
+    if not confirm:
+        found = end.everything(site)
+        text = [*map(str, found), f"`invoke destroy --confirm {site.name}` deletes all of this"]
+        emit(json, {"left": [one.as_data() for one in found], "freed": []}, "\n".join(text))
+        return
+    freed = end.destroy(site, confirm, lambda line: print(line, file=sys.stderr))
+    emit(json, {"left": [], "freed": [one.as_data() for one in freed]}, summary(freed))
+
+
 @verb("spec", "store", "json", "provider", history="what was done, and when")
 def status(
     _: Context,

@@ -14,6 +14,7 @@ from typing import Final, Literal, Protocol
 
 from images.garbage import Garbage
 from images.ssh import Door
+from specs.errors import BakehouseError
 
 Status = Literal["starting", "running", "off"]
 
@@ -42,6 +43,14 @@ class Server:
     address6: str
     private: str
     volumes: tuple[str, ...] = ()
+
+
+def refuse_to_forget(provider: Provider, spec: str) -> None:
+    """Raises BakehouseError while a provider has servers or volumes of a spec."""
+    found: list[Server | Volume] = [*provider.servers(spec), *provider.volumes(spec)]
+    if found:
+        names = ", ".join(one.name for one in found)
+        raise BakehouseError(f"{spec} still has {names}", "delete them first")
 
 
 def note_of(spec: str, name: str) -> bool:
@@ -202,6 +211,13 @@ class Provider(Protocol):
 
     def delete_note(self, name: str) -> None:
         """The note is gone."""
+
+    def forget(self, spec: str) -> None:
+        """What was made for a spec beside its servers, volumes and images is gone: its floating IP,
+        unless a person made it, its network and firewall, and last its notes.
+
+        Raises BakehouseError while there are servers or volumes of the spec.
+        """
 
     def door(self, server: Server, folder: Path, admin: str, port: int) -> Door:
         """The way in by SSH; its files (configuration, known hosts) are kept in `folder`."""

@@ -26,6 +26,7 @@ from images.providers.base import (
     Stored,
     Volume,
     note_of,
+    refuse_to_forget,
 )
 from images.providers.cloud_door import cloud_door
 from images.providers.digitalocean_api import Api
@@ -143,9 +144,7 @@ class DigitalOcean:
 
         Raises BakehouseError while there are servers or volumes of the spec.
         """
-        left = [one.name for one in self.servers(spec)] + [one.name for one in self.volumes(spec)]
-        if left:
-            raise BakehouseError(f"{spec} still has {', '.join(left)}", "delete them first")
+        refuse_to_forget(self, spec)
         floating.delete(self.api, self.deploy.floating_ip or spec)
         firewall.delete(self.api, spec)
         droplets.drop_tag(self.api, tags.spec_tag(spec))

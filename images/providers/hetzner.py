@@ -34,12 +34,12 @@ from images.providers.base import (
     Stored,
     Volume,
     note_of,
+    refuse_to_forget,
 )
 from images.providers.cloud_door import cloud_door
 from images.providers.hetzner_api import Api
 from images.providers.offer import offer
 from images.ssh import Door
-from specs.errors import BakehouseError
 from specs.model import Deploy, Spec
 
 TOKEN: Final = "HCLOUD_TOKEN"  # noqa: S105  its name
@@ -138,9 +138,7 @@ class Hetzner:
 
         Raises BakehouseError while there are servers or volumes of the spec.
         """
-        left = [one.name for one in self.servers(spec)] + [one.name for one in self.volumes(spec)]
-        if left:
-            raise BakehouseError(f"{spec} still has {', '.join(left)}", "delete them first")
+        refuse_to_forget(self, spec)
         hetzner_network.forget(self.api, spec)
         for note in self.notes(spec):
             if note_of(spec, note.name):

@@ -33,6 +33,8 @@ from images.providers.base import (
     Server,
     Stored,
     Volume,
+    note_of,
+    refuse_to_forget,
 )
 from images.providers.keys import operator_key
 from images.providers.local_state import CONSOLE, cloud_of, record, records
@@ -150,6 +152,14 @@ class Local:
     def delete_note(self, name: str) -> None:
         """The note is gone."""
         local_notes.delete_note(self.cloud, name)
+
+    def forget(self, spec: str) -> None:
+        """The floating IP and the notes of a spec are gone."""
+        refuse_to_forget(self, spec)
+        local_floating.delete(self.cloud, spec)
+        for note in self.notes(spec):
+            if note_of(spec, note.name):
+                self.delete_note(note.name)
 
     def door(self, server: Server, folder: Path, admin: str, port: int) -> Door:
         """The operator's way in, as soon as the server has a host key; that is read from its disk.

@@ -61,6 +61,17 @@ def assign(cloud: Cloud, name: str, server: str) -> None:
         local_network.point(cloud, _described(cloud, before), _described(cloud, _held(cloud)))
 
 
+def delete(cloud: Cloud, name: str) -> None:
+    """The floating IP is gone. Gone before: fine."""
+    with cloud.registry():
+        before = _held(cloud)
+        if name not in before:
+            return
+        (cloud.floating / f"{name}.json").unlink()
+        if local_network.exists(cloud):
+            local_network.point(cloud, _described(cloud, before), _described(cloud, _held(cloud)))
+
+
 def let_go(cloud: Cloud, server: str) -> None:
     """Take all floating IPs from a server that goes away; the registry must be held."""
     held = {name: number for name, (number, holder) in _held(cloud).items() if holder == server}
