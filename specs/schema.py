@@ -184,7 +184,7 @@ _DEPLOY: Final = section(
             ["local", "hetzner", "digitalocean"], "Where servers run.", Deploy().provider
         ),
         "locations": texts(kinds.OFFER, "Locations to try, in order.", ["fsn1", "nbg1"]),
-        "server_types": texts(kinds.OFFER, "Server types to try, in order.", ["cx22"]),
+        "server_types": texts(kinds.OFFER, "Server types to try, in order.", ["cx23"]),
         "image_url": text(
             kinds.IMAGE_URL,
             "Where DigitalOcean can fetch a raw image from; `{image}` stands for the image's id.",

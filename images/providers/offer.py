@@ -31,7 +31,7 @@ def offer(deploy: Deploy) -> Offer:
 
 
 _EXAMPLES = {
-    "local": ("fsn1", "cx22"),
-    "hetzner": ("fsn1, nbg1", "cx22"),
+    "local": ("fsn1", "cx23"),
+    "hetzner": ("fsn1, nbg1", "cx23"),
     "digitalocean": ("fra1, ams3", "s-2vcpu-4gb"),
 }

@@ -72,7 +72,7 @@ def _type(number: int, name: str, cores: int, disk: int) -> Json:
     }
 
 
-TYPES: Final = [_type(22, "cx22", 2, 40), _type(23, "cx32", 4, 80)]
+TYPES: Final = [_type(22, "cx23", 2, 40), _type(23, "cx33", 4, 80)]
 DATACENTERS: Final = [
     {
         "id": place["id"],

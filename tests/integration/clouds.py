@@ -33,7 +33,7 @@ URL = "https://images.example.org/{image}.raw"
 PATIENCE = 90.0
 WHERE = {
     "local": Deploy(),
-    "hetzner": Deploy(provider="hetzner", locations=("fsn1", "nbg1"), server_types=("cx22",)),
+    "hetzner": Deploy(provider="hetzner", locations=("fsn1", "nbg1"), server_types=("cx23",)),
     "digitalocean": Deploy(
         provider="digitalocean",
         locations=("fra1",),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from images import store
 from images.home import Home
@@ -16,14 +17,18 @@ from images.ssh import as_root
 from specs.read import read
 from tests.emulators.digitalocean import DigitalOcean
 from tests.emulators.hetzner import Hetzner
-from tests.emulators.served import Api
+from tests.emulators.served import Allowance, Api
 from tests.integration.clouds import emulated
 from tests.integration.deployment import NAME, Deployment, prepare
 
 WHERE = {
-    "hetzner": "{provider: hetzner, locations: [fsn1], server_types: [cx22]",
+    "hetzner": "{provider: hetzner, locations: [fsn1], server_types: [cx23]",
     "digitalocean": "{provider: digitalocean, locations: [fra1], server_types: [s-2vcpu-4gb]",
 }
+SPARSE: Final = Allowance(250, 5000 / 3600)
+"""DigitalOcean's: 5,000 requests an hour, and 250 of them in a minute (its API reference, "Rate
+Limit"). Hetzner's emulator always has its own."""
+
 TIMES = ", confirm: 3, drain: 15}"
 
 
@@ -51,6 +56,8 @@ def rented(name: str, folder: Path, times: str = TIMES) -> Iterator[Rented]:
     nothing is left."""
     made = prepare(folder, WHERE[name] + times)
     with emulated(name, Home(folder / "cloud")) as emulator:
+        if emulator and emulator.allowance is None:
+            emulator.allowance = replace(SPARSE)
         for image in made.images:
             labels, raw = {SPEC: NAME, IMAGE: image}, store.raw_path(made.home, image)
             if isinstance(emulator, Hetzner):

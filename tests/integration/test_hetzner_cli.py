@@ -27,7 +27,7 @@ ssh-key create --name me --public-key-from-file KEY.pub
 network create --name n --ip-range 10.0.0.0/16
 network add-subnet n --type cloud --network-zone eu-central --ip-range 10.0.0.0/24
 placement-group create --name pg --type spread
-server create --name s1 --type cx22 --image debian-13 --ssh-key me --location fsn1 --network n
+server create --name s1 --type cx23 --image debian-13 --ssh-key me --location fsn1 --network n
 server describe s1
 server shutdown s1
 server create-image --type snapshot --description d1 --label image=x s1
@@ -126,7 +126,7 @@ def test_the_guide_s_way_to_be_rid_of_it_all(cloud: Hetzner, call: Call, tmp_pat
         "ssh-key create --name me --public-key-from-file KEY.pub",
         "network create --name hobby --ip-range 10.131.0.0/16 --label spec=hobby",
         "firewall create --name hobby --label spec=hobby",
-        "server create --name s1 --type cx22 --image debian-13 --label spec=hobby --ssh-key me",
+        "server create --name s1 --type cx23 --image debian-13 --label spec=hobby --ssh-key me",
         "server create-image --type snapshot --label spec=hobby s1",
         "floating-ip create --type ipv4 --name hobby --home-location fsn1 --label spec=hobby",
         "volume create --name v1 --size 10 --location fsn1 --label spec=hobby",

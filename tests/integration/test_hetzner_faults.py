@@ -26,7 +26,7 @@ pytestmark = pytest.mark.root
 
 SPEC_NAME = "shop"
 LABELS = {SPEC: SPEC_NAME}
-DEPLOY = Deploy(provider="hetzner", locations=("fsn1", "nbg1"), server_types=("cx22", "cx32"))
+DEPLOY = Deploy(provider="hetzner", locations=("fsn1", "nbg1"), server_types=("cx23", "cx33"))
 PATIENT = Waiting(first=0.01, longest=0.1, patience=20)
 SOON = Waiting(first=0.01, longest=0.05, patience=0.3)
 
@@ -269,10 +269,10 @@ def test_a_token_that_may_only_read(clean: Hetzner) -> None:
 
 def test_where_there_is_no_room_the_next_place_is_tried(clean: Hetzner) -> None:
     own = provider(clean)
-    clean.servers.nowhere |= {("cx22", "fsn1"), ("cx22", "nbg1")}
+    clean.servers.nowhere |= {("cx23", "fsn1"), ("cx23", "nbg1")}
     own.create_server(order(own))
     (thing,) = clean.servers.kind.things.values()
-    assert (thing.shown["server_type"]["name"], thing.hidden["location"]) == ("cx32", "fsn1")
+    assert (thing.shown["server_type"]["name"], thing.hidden["location"]) == ("cx33", "fsn1")
 
 
 def test_a_place_that_is_full_after_all(clean: Hetzner) -> None:

@@ -47,7 +47,7 @@ class AtHetzner:
         waiting: Waiting = PATIENT,
     ) -> None:
         api = hetzner_api.Api(token, endpoint, waiting)
-        self.types = ("cx22", "cx23")
+        self.types = ("cx23", "cx33")
         deploy = Deploy("hetzner", locations=("fsn1", "nbg1"), server_types=self.types)
         spec = Spec(name=NAME, deploy=deploy)
         self.own = hetzner.Hetzner(Home(folder / "operator"), api, spec)

@@ -98,7 +98,7 @@ def test_the_firewall_opens_what_the_image_opens() -> None:
 
 @pytest.mark.parametrize(
     ("deploy", "missing"),
-    [(Deploy(server_types=("cx22",)), "locations"), (Deploy(locations=("fsn1",)), "server_types")],
+    [(Deploy(server_types=("cx23",)), "locations"), (Deploy(locations=("fsn1",)), "server_types")],
 )
 def test_where_servers_are_made_must_be_said(deploy: Deploy, missing: str) -> None:
     with pytest.raises(UsageError, match=f"deploy.{missing} is empty"):
