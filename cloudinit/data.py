@@ -15,6 +15,7 @@ PACKAGE: Final = "/usr/lib/python3/dist-packages/bakehouse"
 
 def part(plan: ImagePlan) -> Part:
     """Folders at every boot, and `python3 -IB -m bakehouse.NAME` for our programs."""
+    volume = plan.data.strategy == "volume"
     return Part(
         files=(
             File(
@@ -26,9 +27,32 @@ def part(plan: ImagePlan) -> Part:
                     paths=[quoted(path) for path in plan.data.paths],
                 ),
             ),
+            *(_volume(plan) if volume else ()),
         ),
         commands=(f"mkdir -p {layout.DATA}", f"ln -sfnT {layout.LIB} {PACKAGE}"),
+        enable=("bakehouse-data.service",) if volume else (),
     )
+
+
+def _volume(plan: ImagePlan) -> tuple[File, ...]:
+    """The unit that mounts it, and for all that uses /data the condition that it is mounted."""
+    units = "/etc/systemd/system"
+    condition = render("data/volume.conf.j2", data=layout.DATA)
+    return (
+        File(f"{units}/bakehouse-data.service", render("data/volume.service.j2")),
+        *(File(f"{units}/{unit}.d/volume.conf", condition) for unit in data_users(plan)),
+    )
+
+
+def data_users(plan: ImagePlan) -> list[str]:
+    """Units that need what is in /data; `images/server/volume.py` stops them. Backups ask for the
+    role, and find that there is nothing to do."""
+    found = ["bakehouse-app@.service"] if plan.apps else []
+    found += ["caddy.service"] if plan.caddy else []
+    if plan.postgres:
+        found += ["bakehouse-cluster.service", "bakehouse-databases.service", "pgbouncer.service"]
+        found.append(f"postgresql@{plan.postgres.version}-main.service")
+    return found
 
 
 def quoted(path: str) -> str:

@@ -90,6 +90,8 @@ def units(image: ImagePlan) -> list[str]:
         ]
     if image.data.strategy == "replica":
         found.append("bakehouse-guard.service")
+    if image.data.strategy == "volume":
+        found.append("bakehouse-data.service")
     if swap.holds(image):
         found += ["bakehouse-hold.service", "bakehouse-hold.socket"]
     if image.docker:

@@ -1,19 +1,20 @@
 """The serving server is dead: a standby takes over with what it has, and a person accepts the loss.
 
-Replication is asynchronous outside of a swap, so the last commits may exist nowhere else.
+Replication is asynchronous outside of a swap, so the last commits may exist nowhere else. Where the
+data is on a volume, or there is none, a new server takes over, and nothing is lost.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from images.history import Journal
 from images.progress import Progress
-from images.promote import moving
+from images.promote import moving, stateless, volume
 from images.promote.ending import backup, prove
 from images.promote.goal import Goal
 from images.promote.green import find
@@ -68,7 +69,8 @@ def accepted(loss: Loss, given: str) -> bool:
 def blue_lost(
     site: Site, progress: Progress, given: str, ask: Callable[[str, str], str]
 ) -> Outcome:
-    """Give the serving server up: off for certain, then the freshest standby serves.
+    """Give the serving server up: off for certain, then the freshest standby serves, or a new
+    server of its image where nothing is copied.
 
     `given` are words of acceptance; without them `ask` gets the loss and the words, and returns
     what the person said. Raises UsageError when the loss is not accepted, BakehouseError when there
@@ -76,6 +78,12 @@ def blue_lost(
     """
     world = look(site)
     dead = lost(world)
+    if job(site, "blue-lost", generation=dead.generation, disk=False).strategy != "replica":
+        wanted = job(site, "blue-lost", generation=dead.generation)
+        goal, secrets = Goal(wanted, dead.name), wanted.secrets()
+        with leased(site, goal.labels()) as (lease, log):
+            log.write(lease.epoch, "began", said=f"{dead.name} is given up for a new server")
+            return take_over(goal, world, lease, log, progress, secrets=secrets)
     heir = choose(world)
     if heir.generation == 0:
         raise BakehouseError(f"{heir.name} has no generation label", "label it at the provider")
@@ -91,10 +99,23 @@ def blue_lost(
         return take_over(goal, world, lease, log, progress)
 
 
-def take_over(goal: Goal, world: World, lease: Lease, log: Journal, progress: Progress) -> Outcome:
-    """The dead server off for certain, then the standby serves, then it gets the IP; repeatable."""
+def take_over(
+    goal: Goal,
+    world: World,
+    lease: Lease,
+    log: Journal,
+    progress: Progress,
+    *,
+    secrets: Mapping[str, str] | None = None,
+) -> Outcome:
+    """The dead server off for certain, then its heir serves, then it gets the IP; repeatable.
+
+    `secrets` are for a server that is made.
+    """
     dead = world.named(goal.blue)
     heir = find(world, goal)
+    if goal.job.strategy != "replica" and dead is not None:
+        return succeed(Run(goal.job, lease, log, progress, dead.contact, secrets or {}, heir), dead)
     if dead is None or heir is None:
         raise BakehouseError(
             f"{goal.blue} or its standby is no longer at the provider", "`invoke status`"
@@ -109,6 +130,29 @@ def take_over(goal: Goal, world: World, lease: Lease, log: Journal, progress: Pr
     run.note(f"{dead.name} is kept, switched off: its disk may hold the lost writes")
     run.record("ended", said=f"{heir.name} serves alone; promote again for a second copy")
     lease.release()
+    return run.outcome(heir)
+
+
+def succeed(run: Run, dead: Seen) -> Outcome:
+    """The dead server off for certain, then a new one of its image serves, with the volume if there
+    is one, then it gets the IP; repeatable."""
+    progress = run.progress
+    with progress.stage(f"{dead.name} off"):
+        run.lease.check()
+        run.site.provider.power_off(dead.contact.server.id)
+        run.blue_off = True
+    with progress.stage("a new server"):
+        stateless.boot(run)
+    heir = run.there()
+    with progress.stage(f"{heir.name} takes over"):
+        if run.job.strategy == "volume":
+            volume.take_from(run, heir)
+            volume.give(run.site, heir, run.epoch)
+        else:
+            heir.program("guard", "appoint", str(run.epoch), timeout=stateless.WORK)
+    end(run, dead)
+    run.record("ended", said=f"{heir.name} serves; {dead.name} is kept, switched off")
+    run.lease.release()
     return run.outcome(heir)
 
 

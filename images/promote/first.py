@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final
 
 from images.history import Journal
 from images.hosts.certificates import renew_all
 from images.progress import Progress
-from images.promote import outside, pair, records
+from images.promote import outside, pair, records, volume
 from images.promote.goal import Goal
 from images.promote.job import Job, Site
 from images.promote.lease import Lease, LostLeaseError
@@ -20,9 +19,6 @@ from images.promote.reach import Contact
 from images.promote.runs import Outcome, leased, refuse_unfinished
 from images.secrets.deliver import deliver
 from specs.errors import BakehouseError
-
-SETTLE: Final = 180.0
-"""Seconds from the first login until every app must be well."""
 
 
 class NotFirstError(BakehouseError):
@@ -68,7 +64,7 @@ def deploy(
         server = old or provider.create_server(wanted.order(lease.epoch, "primary", may_init=True))
         contact = site.contact(server)
     try:
-        prepare(wanted, contact, secrets, progress)
+        prepare(wanted, contact, secrets, lease.epoch, progress)
     except LostLeaseError:
         raise
     except BakehouseError as error:
@@ -76,6 +72,8 @@ def deploy(
         if provider.floating_ip(site.floating_ip).server != server.id:
             lease.check()
             provider.delete_server(server.id)
+            for made in provider.volumes(site.name):  # there was none before this run
+                provider.delete_volume(made.name)
             log.write(lease.epoch, "ended", said=f"deleted {server.name}")
             lease.release()
         raise
@@ -88,7 +86,9 @@ def deploy(
     return Outcome(wanted.generation, server.name, None, seconds=time.monotonic() - began)
 
 
-def prepare(wanted: Job, contact: Contact, secrets: Mapping[str, str], progress: Progress) -> None:
+def prepare(
+    wanted: Job, contact: Contact, secrets: Mapping[str, str], epoch: int, progress: Progress
+) -> None:
     """The server runs with its secrets, and no backup of an earlier one exists.
 
     Raises BakehouseError when not.
@@ -99,11 +99,14 @@ def prepare(wanted: Job, contact: Contact, secrets: Mapping[str, str], progress:
         deliver(contact.door, secrets)
         records.leave(wanted.site.home, contact, wanted.image.id)
         renew_all(wanted.site, contact)
+    if wanted.strategy == "volume":
+        with progress.stage("volume"):
+            volume.begin(wanted.site, contact, epoch)
     if wanted.plan.image.borg is not None:
         with progress.stage("backups of earlier servers"):
             refuse_backups(contact, progress)
     with progress.stage("apps"):
-        settle(contact)
+        pair.settle(contact)
 
 
 def refuse_backups(contact: Contact, progress: Progress) -> None:
@@ -120,29 +123,12 @@ def refuse_backups(contact: Contact, progress: Progress) -> None:
         progress.note("the backup repository could not be asked whether it is empty")
 
 
-def settle(contact: Contact) -> None:
-    """Wait until no unit is starting any more, and name those that failed.
-
-    Raises BakehouseError for failed units of ours.
-    """
-    line = f"timeout {SETTLE:.0f} systemctl is-system-running --wait; systemctl --failed --plain"
-    shown = contact.shell(f"{line} --no-legend", timeout=SETTLE + 30).stdout.splitlines()
-    failed = [words[0] for row in shown[1:] if (words := row.split())]
-    ours = [unit for unit in failed if "backup" not in unit]
-    if ours:
-        raise BakehouseError(
-            f"{contact.name}: {', '.join(ours)} failed",
-            f"see `journalctl -u {ours[0]}` there; the image passed its proof, so look for what "
-            "this server lacks: secrets, network",
-        )
-
-
 def await_users(wanted: Job) -> None:
     """Wait until users get good answers through the IP. Raises BakehouseError when they do not."""
     site = wanted.site
     ip = site.provider.floating_ip(site.floating_ip)
     asked = outside.questions(wanted.plan.image, ip, health=True)
-    deadline = time.monotonic() + SETTLE
+    deadline = time.monotonic() + pair.SETTLE
     while wrong := outside.wrong(site.provider, asked, wanted.generation):
         if time.monotonic() > deadline:
             raise BakehouseError(

@@ -59,7 +59,10 @@ def epoch_of(contact: Contact) -> int:
 
 
 def spares(world: World, run: Run) -> tuple[Contact, ...]:
-    """The standbys that are neither blue nor green; one that gave up may still stream, too."""
+    """The standbys that are neither blue nor green; one that gave up may still stream, too. None
+    where nothing is copied."""
+    if run.job.strategy != "replica":
+        return ()
     ours = {run.blue.name, run.green.name if run.green else ""}
     idle = [seen for seen in world.servers if seen.state in REUSABLE and seen.name not in ours]
     return tuple(seen.contact for seen in idle)

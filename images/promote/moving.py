@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from images.promote import outside
-from images.promote.job import ACTIVE, STANDBY, labels
+from images.promote.job import ACTIVE, GIVEN_UP, STANDBY, labels
 from images.promote.lease import LostLeaseError
 from images.promote.reach import Contact
 from images.promote.runs import Run
@@ -44,6 +44,11 @@ def move(run: Run) -> None:
     tunnel_up(run)
     assign(run)
     quietly(run, run.blue, "tunnel", "moved")
+    await_arrival(run)
+
+
+def await_arrival(run: Run) -> None:
+    """Users reach green. Raises BakehouseError when they do not."""
     deadline = time.monotonic() + ARRIVAL
     while not (seen := at_green(run))[0]:
         if time.monotonic() > deadline:
@@ -89,8 +94,9 @@ def patiently(run: Run, ask: Callable[[], Told]) -> Told:
 
 
 def mark(run: Run) -> None:
-    """The labels say who serves now."""
-    for contact, role in ((run.there(), ACTIVE), (run.blue, STANDBY)):
+    """The labels say who serves now; a blue that was switched off could not be told."""
+    left = GIVEN_UP if run.blue_off else STANDBY
+    for contact, role in ((run.there(), ACTIVE), (run.blue, left)):
         marks = contact.server.labels
         generation, image = int(marks.get(GENERATION, "0")), marks.get(IMAGE, "")
         wanted = labels(run.site.name, generation, image, role, run.epoch)

@@ -1,4 +1,4 @@
-"""Two servers learn to know each other: public keys and host keys, carried by the operator.
+"""Two servers are waited for, and learn to know each other by keys that the operator carries.
 
 Private keys never leave their servers; what is carried is checked by the operator's own SSH.
 """
@@ -20,6 +20,9 @@ READY: Final = (
 )
 """Once its first boot is over nothing is waited for but what we write ourselves: at a later boot
 cloud-init ends after the apps, and those of a fenced server wait in vain for its database."""
+
+SETTLE: Final = 180.0
+"""Seconds that a server may take until all of it runs, its apps included."""
 
 
 def introduce(one: Contact, other: Contact, port: int) -> None:
@@ -75,3 +78,20 @@ def wait_for(contact: Contact, patience: float = PATIENCE) -> None:
                 f"see `cloud-init status --long` on {contact.name}",
             )
         return
+
+
+def settle(contact: Contact) -> None:
+    """Wait until no unit is starting any more, and name those that failed.
+
+    Raises BakehouseError for failed units of ours.
+    """
+    line = f"timeout {SETTLE:.0f} systemctl is-system-running --wait; systemctl --failed --plain"
+    shown = contact.shell(f"{line} --no-legend", timeout=SETTLE + 30).stdout.splitlines()
+    failed = [words[0] for row in shown[1:] if (words := row.split())]
+    ours = [unit for unit in failed if "backup" not in unit]
+    if ours:
+        raise BakehouseError(
+            f"{contact.name}: {', '.join(ours)} failed",
+            f"see `journalctl -u {ours[0]}` there; the image passed its proof, so look for what "
+            "this server lacks: secrets, network",
+        )

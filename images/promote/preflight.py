@@ -49,8 +49,9 @@ def reasons(
         found += _space(blue, disk)
     postgres = blue.get("postgres")
     if plan.postgres and postgres:
-        found += _postgres(plan, postgres)
-        found += _pooling(spec, plan, postgres)
+        found += _readable(plan, postgres)
+        if plan.data.strategy == "replica":
+            found += [*_postgres(postgres), *_pooling(spec, plan, postgres)]
     elif postgres and not plan.postgres:
         found.append("blue has a database and the image has no postgres section: nothing moves it")
     elif plan.postgres:
@@ -108,7 +109,8 @@ def _accounts(plan: ImagePlan, was: ImagePlan | None) -> list[str]:
     ]
 
 
-def _postgres(plan: ImagePlan, postgres: Facts) -> list[str]:
+def _readable(plan: ImagePlan, postgres: Facts) -> list[str]:
+    """Why the image's Postgres could not go on with blue's data."""
     assert plan.postgres is not None
     found = []
     major = int(postgres["settings"]["server_version_num"]) // 10_000
@@ -117,7 +119,12 @@ def _postgres(plan: ImagePlan, postgres: Facts) -> list[str]:
             f"blue runs Postgres {major} and the image {plan.postgres.version}: another major "
             "version cannot read the data; see docs/promote.md for a dump"
         )
-    found += _sorting(postgres)
+    return [*found, *_sorting(postgres)]
+
+
+def _postgres(postgres: Facts) -> list[str]:
+    """Why the data could not be copied, or not be stopped at once."""
+    found = []
     if postgres["settings"].get("data_checksums") == "off":
         found.append("blue's cluster has no checksums, so a copy proves nothing: pg_checksums")
     if postgres["longest"] > LONG:

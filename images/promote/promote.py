@@ -6,21 +6,20 @@ that may ask the provider can go on with it (`resume`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from images.history import Journal
 from images.marks import mark_bad
 from images.progress import Progress
-from images.promote import blue_lost, first, green, records, watching
+from images.promote import blue_lost, first, green, records, stateless, volume, watching
 from images.promote.ending import UnhealthyError
 from images.promote.goal import Goal, never_begun, read_goal
 from images.promote.job import Job, Site, job
 from images.promote.lease import Lease, LostLeaseError
 from images.promote.observe import World, look
 from images.promote.runs import Outcome, Run, leased, refuse_unfinished, unfinished
-from images.promote.stateless import STEPS as STATELESS
 from images.promote.steps import STEPS, STOPS, Step
 from images.promote.watching import RestoredError
 from images.providers.base import GENERATION
@@ -28,8 +27,23 @@ from specs.errors import BakehouseError, UsageError
 from specs.model import Strategy
 
 LAST: Final = STEPS[-1].number
-TABLES: Final[Mapping[Strategy, tuple[Step, ...]]] = {"replica": STEPS, "none": STATELESS}
-"""The steps by strategy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a swap goes: its steps, how to learn what an earlier run left, and how blue comes back to
+    work when green is given up; both may be repeated."""
+
+    steps: tuple[Step, ...]
+    catch_up: Callable[[Run, Goal], None]
+    take_back: Callable[[Run], None]
+
+
+WAYS: Final[Mapping[Strategy, Way]] = {
+    "replica": Way(STEPS, watching.catch_up, watching.await_back),
+    "none": Way(stateless.STEPS, stateless.catch_up, stateless.take_back),
+    "volume": Way(volume.STEPS, stateless.catch_up, volume.take_back),
+}
 
 
 def promote(wanted: Job, progress: Progress, until: int = LAST) -> Outcome:
@@ -74,10 +88,10 @@ def resume(site: Site, progress: Progress) -> Outcome | None:
         if goal.job.verb == "first":
             return first.deploy(goal.job, secrets, lease, log, progress)
         if goal.job.verb == "blue-lost":
-            return blue_lost.take_over(goal, look(site), lease, log, progress)
+            return blue_lost.take_over(goal, look(site), lease, log, progress, secrets=secrets)
         run = begin(goal, look(site), lease, log, progress, secrets=secrets, resumed=True)
         try:
-            watching.catch_up(run, goal)
+            WAYS[run.job.strategy].catch_up(run, goal)
         except RestoredError as error:
             return restored(run, error)
         return swap(run)
@@ -113,12 +127,13 @@ def begin(
 def swap(run: Run, until: int = LAST) -> Outcome:
     """All steps, or one of the ways in which they end early."""
     steps = table(run.job.strategy)
+    stop = max(step.number for step in steps if step.number <= until)
     step = steps[0]
     try:
         for step in steps:
             take(run, step)
-            if step.number == until < LAST:
-                run.note(f"stopped after step {until}, as asked; `--resume` goes on")
+            if step.number == stop < LAST:
+                run.note(f"stopped after step {stop}, as asked; `--resume` goes on")
                 return run.outcome(run.green or run.blue)
     except LostLeaseError as error:
         run.record("failed", step=step.number, name=step.name, said=error.message)
@@ -141,9 +156,7 @@ def swap(run: Run, until: int = LAST) -> Outcome:
 
 def table(strategy: Strategy) -> tuple[Step, ...]:
     """The steps, in order, by what becomes of the data."""
-    if strategy not in TABLES:
-        raise UsageError(f"strategy {strategy}: promote cannot do it yet", "use replica")
-    return TABLES[strategy]
+    return WAYS[strategy].steps
 
 
 def take(run: Run, step: Step) -> None:
@@ -180,7 +193,7 @@ def restored(run: Run, error: RestoredError) -> Outcome:
     name = run.green.name if run.green else f"generation {run.job.generation}"
     why = f"{name} did not take over: {error.message}"
     run.record("restored", said=why)
-    watching.await_back(run)
+    WAYS[run.job.strategy].take_back(run)
     green.drop(run)
     run.lease.release()
     return replace(run.outcome(run.blue), rolled_back=True, why=why)

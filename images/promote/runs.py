@@ -57,7 +57,9 @@ class Run:
 
     `fresh` says that green is made for it, `spares` are other standbys of blue,
     whose poolers lead to blue. `seconds` has the time of each step that green's unit
-    did, `pause` the write pause in seconds. `secrets` are values by name.
+    did, `pause` the write pause in seconds, `stopped` when it began on the monotonic clock, where
+    the run itself makes it. `blue_off` says that blue was switched off, since it was silent.
+    `secrets` are values by name.
     """
 
     job: Job
@@ -75,6 +77,8 @@ class Run:
     go_back: bool = True
     began: float = field(default_factory=time.monotonic)
     pause: float | None = None
+    stopped: float = 0.0
+    blue_off: bool = False
     heard: float = 0.0
     """When the newest line was written that we had from green's journal, in Unix seconds."""
     seconds: dict[int, float] = field(default_factory=dict)

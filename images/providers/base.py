@@ -189,7 +189,7 @@ class Provider(Protocol):
         """All volumes with this spec's label."""
 
     def create_volume(self, name: str, size: int, labels: Mapping[str, str]) -> Volume:
-        """A volume, empty unless one of this name exists."""
+        """A volume with an empty ext4 file system, unless one of this name exists."""
 
     def attach(self, volume: str, server: str) -> str:
         """Give it to the one server that may write; the device's path there. Refused when taken."""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from . import guard, holding, late, pooling, replication, roles, state, wire
+from . import guard, holding, late, pooling, release, replication, roles, state, wire
 from .roles import Role
 from .state import ProgramError
 
@@ -81,6 +81,16 @@ def start_workers() -> None:
     """Workers and timers are starting, as far as the guard lets them."""
     if units := workers():
         systemctl("start", "--no-block", *units)
+
+
+def begin_work() -> None:
+    """What one server does alone: release commands that are due, workers, certificates."""
+    for app in state.server()["apps"]:
+        if release.due(app):
+            release.run(app)
+    start_workers()
+    if active(["caddy.service"]):
+        systemctl("try-reload-or-restart", "caddy.service")
 
 
 def stop_workers(patience: float = 60) -> list[str]:

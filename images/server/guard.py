@@ -4,6 +4,7 @@
     guard may-start WHAT             may postgres, pooler, worker or cron start? (exit 0 or 1)
     guard arm EPOCH SECONDS          go back to work by itself after so many seconds
     guard fence|retire|follow|standby|serve|give-up EPOCH
+    guard appoint EPOCH              where nothing is copied: no other server works, this one does
     guard restore EPOCH [--peer-off] go back to work; --peer-off: the peer is known to be off
     guard claim EPOCH --peer-off     take over from a peer that is known to be off
     guard boot                       at boot: ask the peer when this server may not decide alone
@@ -156,6 +157,13 @@ def serve(epoch: int) -> Role:
     return change(lambda role: roles.serve(role, epoch, state.boot_id()))
 
 
+def appoint(epoch: int) -> Role:
+    """Recorded: this server serves, whatever it was. Raises ProgramError on a server of a pair."""
+    if state.server()["data"]["strategy"] == "replica":
+        raise ProgramError(f"appoint {epoch}: refused, this server's data is a replica")
+    return change(lambda role: roles.appoint(role, epoch, state.boot_id()))
+
+
 def give_up(epoch: int) -> Role:
     """Recorded: this server never takes over in this epoch."""
     return change(lambda role: roles.give_up(role, epoch, state.boot_id()))
@@ -278,7 +286,7 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("status", "boot", "watch"):
         verbs.add_parser(verb)
     verbs.add_parser("may-start").add_argument("what", choices=KINDS)
-    for verb in ("arm", "fence", "retire", "follow", "standby", "serve", "give-up"):
+    for verb in ("arm", "fence", "retire", "follow", "standby", "serve", "give-up", "appoint"):
         verbs.add_parser(verb).add_argument("epoch", type=int)
     verbs.choices["arm"].add_argument("seconds", type=float)
     for verb in ("restore", "claim"):
@@ -313,6 +321,9 @@ def _command(words: argparse.Namespace) -> None:
         fence(words.epoch, acts.fit_files)
     elif words.verb == "retire":
         acts.retire(words.epoch)
+    elif words.verb == "appoint":
+        appoint(words.epoch)
+        acts.begin_work()
     elif words.verb == "restore":
         restore(words.epoch, "peer-off" if words.peer_off else "")
     elif words.verb == "claim":

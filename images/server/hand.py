@@ -275,7 +275,7 @@ ANY: Final[Roles | None] = None
 
 BEFORE: Final[Roles] = ("serving", "restored", "armed")
 ARMED: Final[Roles] = ("armed",)
-WITHIN: Final[Roles] = ("serving", "restored", "armed", "following")
+WITHIN: Final[Roles] = ("serving", "restored", "armed", "fenced", "following")
 
 VERBS: Final[Mapping[str, tuple[Verb, Roles | None]]] = {
     "hello": (Hand.hello, ANY),

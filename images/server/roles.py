@@ -99,6 +99,12 @@ def retire(role: Role, epoch: int, boot: str) -> Role:
     return fence(role, epoch, boot)
 
 
+def appoint(role: Role, epoch: int, boot: str) -> Role:
+    """Where nothing is copied: the lease's holder knows that no other server works, and says so."""
+    _not_older(role, epoch)
+    return _to(role, "serving", epoch, boot)
+
+
 def follow(role: Role, epoch: int, boot: str) -> Role:
     """The point of no return, on blue: it cannot be restored in this epoch any more."""
     _not_older(role, epoch)

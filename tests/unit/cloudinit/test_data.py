@@ -16,3 +16,26 @@ def test_folders(plan: ImagePlan) -> None:
     assert "d /run/bakehouse/secrets 0700 root root" in lines
     assert 'd "/data/files" :0755 :root :root' in lines  # an owner that the app gave it stays
     assert 'd "/data/our 100%%" :0755 :root :root' in lines
+
+
+def test_with_a_volume_nothing_uses_data_before_it_is_mounted(plan: ImagePlan) -> None:
+    volume = replace(plan, data=Data("volume", ()))
+    assert data.part(volume).enable == ("bakehouse-data.service",)
+    files = {file.path: file.content for file in data.part(volume).files}
+    for unit in (
+        "postgresql@17-main.service",
+        "bakehouse-databases.service",
+        "pgbouncer.service",
+        "bakehouse-app@.service",
+        "caddy.service",
+    ):
+        condition = files[f"/etc/systemd/system/{unit}.d/volume.conf"]
+        assert "ConditionPathIsMountPoint=/data" in condition
+        assert "After=bakehouse-data.service" in condition
+
+
+def test_without_a_volume_nothing_waits_for_one(plan: ImagePlan) -> None:
+    for strategy in ("replica", "none"):
+        part = data.part(replace(plan, data=Data(strategy, ())))
+        assert part.enable == ()
+        assert [file.path for file in part.files] == ["/etc/tmpfiles.d/bakehouse.conf"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from images.server import guard, hand, holding, peer, pooling, roles, sending, state
-from images.server.roles import Role
+from images.server import guard, hand, holding, peer, pooling, roles, sending, state, volume
+from images.server.roles import RefusedError, Role
 from images.server.state import ProgramError
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGdvbGRlbi1vcGVyYXRvci1rZXktZm9yLXRlc3RzLTAx"
@@ -39,7 +39,10 @@ def asked(**question: Any) -> dict[str, Any]:
     return hand.Hand().answer(question)
 
 
-@pytest.mark.parametrize("verb", [verb for verb, (_, needs) in hand.VERBS.items() if needs])
+NOT_FENCED = [verb for verb, (_, needs) in hand.VERBS.items() if needs and "fenced" not in needs]
+
+
+@pytest.mark.parametrize("verb", NOT_FENCED)
 def test_a_verb_is_refused_in_a_role_that_it_does_not_fit(server: Path, verb: str) -> None:
     guard.store(Role(7, "fenced", "now"))
     answer = asked(do=verb, epoch=7)
@@ -190,3 +193,28 @@ def test_what_was_recorded_is_done_though_nobody_listens(
     guard.fence(7, done.append)
     monkeypatch.undo()
     assert [role.state for role in done] == ["fenced"]
+
+
+def test_only_a_server_of_no_pair_is_appointed(server: Path) -> None:
+    facts = json.loads((server / "etc/server.json").read_text())
+    for strategy, role in (("volume", Role(7, "fenced")), ("none", Role(7, "claimed", "before"))):
+        facts["data"]["strategy"] = strategy
+        (server / "etc/server.json").write_text(json.dumps(facts))
+        guard.store(role)
+        assert guard.appoint(8) == Role(8, "serving", "now")
+        with pytest.raises(ProgramError, match="epoch 7 is over"):
+            guard.appoint(7)
+    facts["data"]["strategy"] = "replica"
+    (server / "etc/server.json").write_text(json.dumps(facts))
+    guard.store(Role(7, "standby", "now"))
+    with pytest.raises(ProgramError, match="is a replica"):
+        guard.appoint(8)
+
+
+def test_a_volume_is_released_once_and_by_nobody_who_is_late() -> None:
+    assert volume.released(Role(0, "serving"), 7).state == "fenced"
+    fenced = Role(7, "fenced", "now")
+    assert volume.released(fenced, 9) == fenced  # the run that goes on with it has a newer epoch
+    for late in (Role(9, "fenced", "now"), Role(9, "serving", "now"), Role(7, "standby", "now")):
+        with pytest.raises(RefusedError):
+            volume.released(late, 7)

@@ -135,6 +135,17 @@ def test_room_counts_only_where_data_is_copied() -> None:
     assert reasons(blue, plan=plan) == []
 
 
+def test_a_volume_is_not_paused_but_must_be_readable() -> None:
+    blue = facts()
+    blue["strategy"] = "volume"
+    blue["postgres"] |= {"longest": 900.0, "pooling": "session", "archive_backlog": 99}
+    plan = replace(PLAN, data=replace(PLAN.data, strategy="volume"))
+    assert reasons(blue, plan=plan) == []
+    blue["postgres"]["settings"]["server_version_num"] = "160004"
+    (major,) = reasons(blue, plan=plan)
+    assert "blue runs Postgres 16" in major
+
+
 def test_a_copy_that_sorts_otherwise_is_found_on_green() -> None:
     green = facts()
     assert preflight.mismatch(green) == []

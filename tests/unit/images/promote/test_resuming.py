@@ -2,139 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from images.history import journal
-from images.home import Home
 from images.marks import bad
 from images.progress import Progress
 from images.promote import blue_lost, green, watching
 from images.promote.goal import OVER, Goal
-from images.promote.job import ACTIVE, GIVEN_UP, STANDBY, Job, Site, labels
+from images.promote.job import ACTIVE, GIVEN_UP, STANDBY, Job, labels
 from images.promote.lease import LostLeaseError, newest
 from images.promote.observe import look
 from images.promote.promote import call_off, restored, tell_bad
-from images.promote.reach import Contact, RefusedError, UnreachableError
-from images.promote.runs import Run, leased
+from images.promote.reach import RefusedError
+from images.promote.runs import leased
 from images.promote.watching import RestoredError
-from images.providers.base import Order, Server, unguarded
-from images.run import Result
-from images.ssh import Door
-from images.store import Image
+from images.providers.base import Order, unguarded
 from specs.errors import BakehouseError
-from specs.plan import resolve
-from specs.read import read
-from tests.memory import MemoryProvider
-
-SPEC_FILE = Path(__file__).parents[4] / "specs/hobby.yaml"
-HOBBY = read(SPEC_FILE)
-NEW = Image("hobby-000000000002", "hobby", "", 0, "", "", (), {}, (0, 0, 0))
-
-
-@dataclass(slots=True)
-class Answering(Contact):
-    """A server behind SSH that knows its role; silent while it is off, or has none."""
-
-    site: Any = None
-
-    @property
-    def now(self) -> Server:
-        servers: list[Server] = self.site.provider.servers("hobby")
-        return next(one for one in servers if one.id == self.server.id)
-
-    def shell(self, line: str, *, timeout: float = 0, stdin: str | None = None) -> Result:
-        if self.now.status == "off" or self.name not in self.site.roles:
-            raise UnreachableError(f"{self.name} does not answer", "")
-        state, epoch = self.site.roles[self.name]
-        primary = state in ("serving", "restored")
-        role = {"state": state, "epoch": epoch, "primary": primary, "pending": False}
-        role["live"] = True
-        if "bakehouse.hand" in line:
-            return Result(0, json.dumps({"ok": True, "role": role, "postgres": None}), "")
-        if "bakehouse.swap status" in line:
-            return Result(0, json.dumps(self.site.swap), "")
-        self.site.done.append(f"{self.name}: {line.partition('bakehouse.')[2]}")
-        if "guard restore" in line and self.name in self.site.full:
-            return Result(1, "", "OSError: [Errno 28] No space left on device: 'role.json'")
-        if "alone" in line:
-            raise RefusedError("users cannot be asked here", "")
-        return Result(0, json.dumps(role), "")
-
-    def follow(
-        self, module: str, *words: str, on_line: Callable[[str], None], timeout: float | None = None
-    ) -> int:
-        return 0 if self.site.swap["state"] == "swapped" else 1
-
-
-@dataclass(frozen=True)
-class Place(Site):
-    """A deployment whose servers answer as told: role and epoch by name, `swap` by green's unit.
-
-    The disks of those in `full` are full.
-    """
-
-    roles: dict[str, tuple[str, int]] = field(default_factory=dict)
-    swap: dict[str, Any] = field(default_factory=lambda: {"state": "none", "epoch": None})
-    done: list[str] = field(default_factory=list)
-    full: set[str] = field(default_factory=set)
-
-    def contact(self, server: Server) -> Contact:
-        return Answering(server, lambda: Door(Path("none")), site=self)
-
-    def add(self, generation: int, image: str, role: str, epoch: int, state: str) -> Server:
-        name = f"hobby-g{generation}-e{epoch}"
-        self.roles[name] = (state, epoch)
-        marks = labels("hobby", generation, image, role, epoch)
-        return self.provider.create_server(Order(name, image, "", marks))
-
-    def job(self) -> Job:
-        return Job(self, "promote", NEW, 2, resolve(HOBBY, None, ()), "replica")
-
-
-@dataclass
-class Powering(MemoryProvider):
-    """Tells the server's new state when it is asked for it, as a cloud does."""
-
-    broken: str = ""
-    check: Callable[[], None] = unguarded
-
-    def guard(self, check: Callable[[], None]) -> None:
-        self.check = check
-
-    def create_server(self, order: Order) -> Server:
-        made = MemoryProvider.create_server(self, order)
-        if self.broken == "create":
-            raise BakehouseError("the action failed", "see its console")
-        return made
-
-    def delete_server(self, server: str) -> None:
-        if self.broken == "delete":
-            raise BakehouseError("503 from the provider", "again")
-        MemoryProvider.delete_server(self, server)
+from tests.unit.images.promote.placed import NEW, Place, Powering, begun, deployed
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Place:
-    place = Place(Home(tmp_path), Powering(), HOBBY, SPEC_FILE)
-    place.provider.create_floating_ip("hobby")
-    return place
-
-
-def begun(site: Place, goal: Goal, lease: Any) -> Run:
-    """A run under its lease, as `promote.begin` makes it."""
-    world = look(site)
-    blue = world.named(goal.blue)
-    assert blue is not None
-    found = green.find(world, goal)
-    log = journal(site.home, site.name)
-    fresh = found is None or found.server.id != goal.green
-    return Run(goal.job, lease, log, Progress(), blue.contact, {}, found, fresh)
+    return deployed(tmp_path)
 
 
 def test_a_green_that_is_off_is_the_goal_s_all_the_same(site: Place) -> None:

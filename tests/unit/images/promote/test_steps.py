@@ -9,6 +9,7 @@ from images.promote.promote import table
 from images.promote.status import place
 from images.promote.steps import STEPS, STOPS
 from images.promote.watching import per_step, under_way
+from specs.model import Strategy
 
 
 def test_every_step_of_the_design_is_there_in_order() -> None:
@@ -23,11 +24,12 @@ def test_what_a_failure_means_only_ever_hardens() -> None:
     assert [step.number for step in STEPS if step.failure == "back"] == [13]
 
 
-def test_where_nothing_is_copied_users_are_moved_as_ever() -> None:
-    steps = table("none")
-    numbers = [step.number for step in steps]
-    assert numbers == sorted(numbers)
-    assert steps[-3:] == STEPS[-3:]
+@pytest.mark.parametrize("strategy", ["none", "volume"])
+def test_where_nothing_is_copied_the_table_is_shorter(strategy: Strategy) -> None:
+    steps = table(strategy)
+    assert [step.number for step in steps] == [0, 1, 2, 4, 9, 12, 13, 14]
+    same = {step.number: step.failure for step in STEPS}
+    assert all(step.failure == same[step.number] for step in steps)
     assert [step.name for step in steps[:2]] == ["lease", "preflight"]
 
 

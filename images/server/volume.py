@@ -1,0 +1,138 @@
+"""The volume with all data (`data.strategy: volume`): mounted here, or given to another server.
+
+    volume boot                 at boot: mount it, when this server serves and has one
+    volume take EPOCH DEVICE    mount it, record that this server serves, start all of it
+    volume release EPOCH        recorded: this server works no more; then all that uses the volume
+                                is stopped, and it is unmounted
+
+A provider gives a volume to one server at a time, so this is the fence, too. What uses /data starts
+only while it is a mount point. Every verb may be repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Final
+
+from . import guard, roles, state
+from .roles import Role
+from .state import ProgramError
+
+RECORD: Final = state.LIB / "volume"
+"""The device of the volume that this server has, for its next boot."""
+
+PATIENCE: Final = 60.0
+"""Seconds until a device that was attached must be there."""
+
+LET_GO: Final = 10.0
+"""Seconds that the kernel may need until nothing is open there any more."""
+
+USERS: Final = (
+    "bakehouse-backup*",
+    "bakehouse-app@*",
+    "caddy*",
+    "pgbouncer*",
+    "postgresql@*",
+    "bakehouse-databases*",
+    "bakehouse-cluster*",
+)
+"""Units that use /data; `cloudinit.data` lets them start only while it is mounted."""
+
+
+def boot() -> None:
+    """Before anything that uses /data."""
+    role = state.role()
+    if role == "throwaway":  # has no volume, and is to show that all of it runs
+        mount(str(state.DATA), "--bind")
+    elif role == "primary" and RECORD.exists():
+        mount(awaited(RECORD.read_text().strip()))
+    else:
+        print("no volume: this server waits for one, or another one serves")
+
+
+def take(epoch: int, device: str) -> None:
+    """This server has the volume, and does all work. Raises ProgramError at what hinders it."""
+    mount(awaited(device))
+    run("resize2fs", device)  # it may have been enlarged at the provider
+    state.write(RECORD, device + "\n")
+    run("systemd-tmpfiles", "--create", f"--prefix={state.DATA}")
+    guard.appoint(epoch)
+    run("systemctl", "start", "multi-user.target")  # waits for all that it wants
+
+
+def release(epoch: int) -> None:
+    """Nothing here uses the volume any more, and it may be taken away."""
+    guard.change(lambda found: released(found, epoch))
+    run("systemctl", "stop", *USERS)
+    unmount()
+    RECORD.unlink(missing_ok=True)
+
+
+def released(role: Role, epoch: int) -> Role:
+    """Fenced; so it stays for a run that goes on with an earlier one."""
+    known = role.state == "fenced" and role.epoch <= epoch
+    return role if known else roles.retire(role, epoch, state.boot_id())
+
+
+def awaited(device: str) -> str:
+    """The device, once it is there. Raises ProgramError when it does not come."""
+    end = time.monotonic() + PATIENCE
+    while not Path(device).is_block_device():
+        if time.monotonic() > end:
+            raise ProgramError(f"{device} is not there after {PATIENCE:g} s: is it attached?")
+        time.sleep(0.2)
+    return device
+
+
+def mount(what: str, option: str = "--options=nodev,nosuid") -> None:
+    """At /data, unless something is."""
+    if not os.path.ismount(state.DATA):
+        run("mount", option, what, str(state.DATA))
+
+
+def unmount() -> None:
+    """Nothing is at /data. Raises ProgramError when somebody uses it all the time."""
+    end = time.monotonic() + LET_GO
+    while os.path.ismount(state.DATA):
+        try:
+            run("umount", str(state.DATA))
+        except ProgramError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def run(*command: str) -> None:
+    """Raises ProgramError with the command's last words."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ProgramError(f"{' '.join(command[:2])}: {done.stderr.strip() or done.returncode}")
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="volume", description=(__doc__ or "").splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("boot")
+    verbs.add_parser("release").add_argument("epoch", type=int)
+    taken = verbs.add_parser("take")
+    taken.add_argument("epoch", type=int)
+    taken.add_argument("device")
+    words = parser.parse_args()
+    if words.verb == "boot":
+        boot()
+        return
+    if words.verb == "take":
+        take(words.epoch, words.device)
+    else:
+        release(words.epoch)
+    print(json.dumps(guard.status()))
+
+
+if __name__ == "__main__":
+    state.run_program(main)
