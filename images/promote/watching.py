@@ -19,8 +19,9 @@ from specs.errors import BakehouseError
 SILENCE: Final = 25.0
 """Seconds that green may be silent before somebody looks whether it is dead."""
 
-STALL: Final = 30.0
-"""Seconds from one look at whether the unit gets on to the next."""
+STALL: Final = 10.0
+"""Seconds from one look at whether the unit gets on to the next: of what stands still between two
+looks, users' writes wait for twice as long."""
 
 RETURN: Final = 240.0
 """Seconds that a server which was switched on again may take to answer."""
