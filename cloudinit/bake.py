@@ -50,6 +50,9 @@ MODULES: Final[dict[str, Value]] = {
 }
 """What each stage of cloud-init runs; `runcmd` only writes the script that `scripts_user` runs."""
 
+DEFAULT: Final = File("", "")
+"""Owner and mode as cloud-init has them by itself (cc_write_files)."""
+
 
 def bake(plan: ImagePlan) -> str:
     """The text of `bake.yaml`.
@@ -113,7 +116,7 @@ def _users(plan: ImagePlan) -> list[Value]:
 
 def _packages(plan: ImagePlan) -> list[Value]:
     if plan.lock:
-        return [[package.name, package.version] for package in plan.lock.image_packages()]
+        return [f"{package.name}={package.version}" for package in plan.lock.image_packages()]
     wanted = layers(plan)
     return [*sorted({name for layer in STACK for name in wanted[layer]})]
 
@@ -130,13 +133,11 @@ def _files(parts: Sequence[tuple[str, Part]]) -> list[File]:
 
 
 def _file(file: File) -> dict[str, Value]:
-    return {
-        "path": file.path,
-        "owner": file.owner,
-        "permissions": file.mode,
-        "defer": True,
-        "content": file.content,
-    }
+    """A file for `write_files`, without what cloud-init takes anyway: it reads all of this a dozen
+    times in one bake."""
+    owner = {"owner": file.owner} if file.owner != DEFAULT.owner else {}
+    mode = {"permissions": file.mode} if file.mode != DEFAULT.mode else {}
+    return {"path": file.path, **owner, **mode, "defer": True, "content": file.content}
 
 
 def _scripts(plan: ImagePlan, parts: Sequence[tuple[str, Part]]) -> list[str]:
