@@ -25,9 +25,9 @@ WHERE = {
     "hetzner": "{provider: hetzner, locations: [fsn1], server_types: [cx23]",
     "digitalocean": "{provider: digitalocean, locations: [fra1], server_types: [s-2vcpu-4gb]",
 }
-SPARSE: Final = Allowance(250, 5000 / 3600)
-"""DigitalOcean's: 5,000 requests an hour, and 250 of them in a minute (its API reference, "Rate
-Limit"). Hetzner's emulator always has its own."""
+SPARSE: Final = Allowance(250, 250 / 60)
+"""DigitalOcean's for a minute (its API reference, "Rate Limit"); Hetzner's emulator always has its
+own."""
 
 TIMES = ", confirm: 3, drain: 15}"
 

@@ -31,7 +31,7 @@ RATE = 20.0
 
 MOVE: Final = {
     "hetzner": r"/floating_ips/\d+/actions/assign",
-    "digitalocean": r"/reserved_ips/[^/]+/actions",
+    "digitalocean": r"/v2/reserved_ips/[^/]+/actions",
 }
 """The request by which the address moves; at Hetzner there is one for each family."""
 
