@@ -6,10 +6,9 @@ import json
 import mmap
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +17,24 @@ import pytest
 from images import archive, store
 from images.home import Home, find_home
 from images.lab import sweep
-from images.mounts import mounts_below
 from images.recipe import read_lock
-from images.run import Process, Result, run, start
-from specs.lock import parse
+from images.run import run, start
+from tests.integration.builds import (
+    ROOT,
+    await_line,
+    build,
+    invoke,
+    last,
+    leftovers,
+    locked_earlier,
+    small_server,
+    started,
+    two_at_once,
+)
 
 pytestmark = pytest.mark.root
 
-ROOT = Path(__file__).parents[2]
-MARK = "BAKEHOUSE_TEST_BUILD"
-"""In the environment of every process that a build under test starts."""
-
 STAGES = ("packages", "layers", "cloud-init", "disk", "verify")
-SPEC = """
-name: {name}
-caddy:
-  sites:
-    ":80":
-      static: site
-      headers:
-        X-Test: {header}
-"""
-
-
-def invoke(*words: str) -> list[str]:
-    return [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *words]
-
-
-def build(spec: Path, *words: str) -> Result:
-    command = invoke("build-image", "--spec", str(spec), *words)
-    return run(command, cwd=ROOT, check=False, env={MARK: str(spec)})
-
-
-def last(result: Result) -> dict[str, Any]:
-    assert result.code == 0, result.stdout + result.stderr
-    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return found
 
 
 @pytest.fixture
@@ -65,59 +46,31 @@ def home() -> Home:
 @pytest.fixture
 def spec(tmp_path: Path, home: Home) -> Iterator[Path]:
     """A small server of its own name; what it left in the home is taken away."""
-    name = f"t{os.getpid()}-{time.monotonic_ns() % 10**6}"
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/index.html").write_text("<h1>hello</h1>")
-    file = tmp_path / "server.yaml"
-    file.write_text(SPEC.format(name=name, header="one"))
-    yield file
-    images = {generation.image for generation in store.generations(home, name)}
-    run(["rm", "-rf", str(home.generations / name), *(str(home.images / i) for i in images)])
+    with small_server(tmp_path, home) as file:
+        yield file
 
 
-def leftovers(spec: Path, home: Home) -> list[str]:
-    """What a build of this spec left: processes, known by its mark, and mounts in the home.
+@dataclass(frozen=True)
+class Pair:
+    """Two builds of one spec, the second begun while the first baked, and what they printed."""
 
-    Other builds may run in the same home; each mounts in a namespace of its own.
-    """
-    found = mounts_below(home.work)
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"{MARK}={spec}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-    return found
+    spec: Path
+    epoch: int
+    first: dict[str, Any]
+    second: dict[str, Any]
 
 
-def started(spec: Path, log: Path, *words: str) -> Process:
-    command = invoke("build-image", "--spec", str(spec), *words)
-    return start(command, output=log, cwd=ROOT, env={MARK: str(spec)})
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Its lock is a day older than the layers that it stands on may be."""
+    folder = tmp_path_factory.mktemp("pair")
+    with small_server(folder, find_home()) as file:
+        epoch = locked_earlier(file)
+        yield Pair(file, epoch, *two_at_once(file, folder))
 
 
-def await_line(log: Path, text: str, process: Process) -> None:
-    while text not in log.read_text():
-        assert process.alive(), log.read_text()
-        time.sleep(0.02)
-
-
-def two_at_once(spec: Path, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What two builds, the second begun while the first bakes, have printed at their end."""
-    logs = (folder / "log1", folder / "log2")
-    one = started(spec, logs[0], "--json")
-    await_line(logs[0], "packages ...", one)
-    two = started(spec, logs[1], "--json")
-    await_line(logs[1], "waiting for another build: build-image", two)
-    while one.alive() or two.alive():
-        time.sleep(0.2)
-    told = tuple(log.read_text() for log in logs)
-    assert (one.stop(), two.stop()) == (0, 0), told[0] + told[1]
-    first, second = (json.loads(text.splitlines()[-1]) for text in told)
-    return first, second
-
-
-def test_an_image_is_baked_proven_found_and_compared(
-    spec: Path, home: Home, tmp_path: Path
-) -> None:
-    first, waited = two_at_once(spec, tmp_path)
+def test_of_two_builds_one_waits_and_finds_what_the_other_baked(pair: Pair, home: Home) -> None:
+    first, waited = pair.first, pair.second
     assert first["cached"] is False and first["generation"] == 1
     assert waited["cached"] is True and waited["generation"] == 1
     assert Path(first["path"]).stat().st_size > 10**9
@@ -127,13 +80,20 @@ def test_an_image_is_baked_proven_found_and_compared(
     assert made_from["plan"].startswith(first["image"].rpartition("-")[2])
     assert made_from["disk"]["digest"] == first["digest"]
     components = json.loads((beside / "sbom.json").read_text())["components"]
-    lock = read_lock(spec)
+    lock = read_lock(pair.spec)
     assert lock is not None
     assert [c["name"] for c in components] == [p.name for p in lock.image_packages()]
-    again = last(build(spec, "--json"))
+    again = last(build(pair.spec, "--json"))
     assert again["cached"] is True
     assert (again["image"], again["digest"]) == (first["image"], first["digest"])
+    assert leftovers(pair.spec, home) == []
 
+
+def test_a_changed_line_is_planned_baked_and_told(pair: Pair, home: Home) -> None:
+    spec, first = pair.spec, pair.first
+    before = spec.read_text()
+    lock = read_lock(spec)
+    assert lock is not None
     spec.write_text(spec.read_text().replace("one", "two"))
     ahead = last(run(invoke("plan", "--spec", str(spec), "--json"), cwd=ROOT))
     assert {step["name"]: step["kept"] for step in ahead["rebuild"]} == {
@@ -151,15 +111,15 @@ def test_an_image_is_baked_proven_found_and_compared(
     assert "~ file /etc/caddy/Caddyfile" in difference
     assert [line for line in difference.splitlines() if "X-Test" in line]
     assert leftovers(spec, home) == []
+    spec.write_text(before)
 
 
 def test_a_bake_from_nothing_elsewhere_differs_in_the_one_file_that_was_touched(
-    spec: Path, home: Home
+    pair: Pair, home: Home
 ) -> None:
     """Elsewhere: another host, umask, locale, time zone and folder, one core, and no network."""
-    earlier = locked_earlier(spec)
-    image = last(build(spec, "--json"))
-    assert f'"epoch": {earlier}' in spec.with_suffix(".lock").read_text()
+    spec, image = pair.spec, pair.first
+    assert f'"epoch": {pair.epoch}' in spec.with_suffix(".lock").read_text()
     raw = Path(image["path"])
     before = raw.stat()
     with raw.open("r+b") as file:
@@ -179,72 +139,10 @@ def test_a_bake_from_nothing_elsewhere_differs_in_the_one_file_that_was_touched(
     assert found["again"] == image["digest"]
 
 
-def locked_earlier(spec: Path) -> int:
-    """Lock a spec as if the archives had signed their indexes, of the same packages, a day before.
-
-    Layers of packages may be kept from before, so they must not know the lock's date.
-    """
-    run(invoke("lock", "--spec", str(spec)), cwd=ROOT)
-    file = spec.with_suffix(".lock")
-    text = file.read_text()
-    epoch = parse(text, str(file)).epoch
-    file.write_text(text.replace(f'"epoch": {epoch}', f'"epoch": {epoch - 90_000}'))
-    return epoch - 90_000
-
-
-CLOCK = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
-"""Debian's libfaketime. In a changed root it is found by way of the first process."""
-
-SHIMS = {
-    "systemd-nspawn": """
-exec /usr/bin/systemd-nspawn --bind-ro="$LD_PRELOAD:/run/clock.so" \\
-    --setenv=LD_PRELOAD=/run/clock.so --setenv=FAKETIME="$FAKETIME" \\
-    --setenv=FAKETIME_DONT_FAKE_MONOTONIC=1 --setenv=NO_FAKE_STAT=1 "$@"
-""",
-    "mmdebstrap": """
-LD_PRELOAD="/proc/1/root$LD_PRELOAD" exec /usr/bin/mmdebstrap "$@"
-""",
-    "unshare": """
-for word; do
-    shift
-    set -- "$@" "$word"
-    [ "$word" != TZ=UTC ] || set -- "$@" FAKETIME="$FAKETIME" FAKETIME_DONT_FAKE_MONOTONIC=1 \\
-        NO_FAKE_STAT=1 LD_PRELOAD="/proc/1/root$LD_PRELOAD"
-done
-export LD_PRELOAD="/proc/1/root$LD_PRELOAD"
-exec /usr/bin/unshare --mount --propagation private \\
-    sh -ec 'mount --rbind /dev "$8/dev"; exec /usr/bin/unshare "$@"' sh "$@"
-""",
-}
-"""What these start has an environment or a root of its own, and must be told of the clock, which
-wants shared memory."""
-
-
-@pytest.mark.full
-@pytest.mark.skipif(not Path(CLOCK).exists(), reason="needs Debian's libfaketime")
-def test_another_date_and_hour_make_the_same_bits(spec: Path, home: Home, tmp_path: Path) -> None:
-    image = last(build(spec, "--json"))
-    for name, text in SHIMS.items():
-        shim = tmp_path / "bin" / name
-        shim.parent.mkdir(exist_ok=True)
-        shim.write_text(f'#!/bin/sh\necho "$0 $(date +%Y)" >>{tmp_path}/called\n{text}')
-        shim.chmod(0o755)
-    env = {"LD_PRELOAD": CLOCK, "FAKETIME": "+5y", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    env |= {"NO_FAKE_STAT": "1"}  # or `cp -p` would keep times that no file has
-    env |= {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "BAKEHOUSE_HOME": str(home.root)}
-    words = invoke("build-image", "--spec", str(spec), "--check", "--json")
-    done = run(words, cwd=ROOT, env=env, check=False)
-    assert done.code == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["again"] == image["digest"]
-    called = set((tmp_path / "called").read_text().split("\n")) - {""}
-    year = time.gmtime().tm_year + 5
-    assert called == {f"{tmp_path}/bin/{name} {year}" for name in SHIMS}
-
-
 @pytest.mark.parametrize(
     "stage",
     [
-        stage if stage in ("cloud-init", "verify") else pytest.param(stage, marks=pytest.mark.full)
+        stage if stage == "verify" else pytest.param(stage, marks=pytest.mark.full)
         for stage in STAGES
     ],
 )
