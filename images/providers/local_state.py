@@ -84,11 +84,16 @@ class Cloud:
         """The control group of everything that runs for a server."""
         return f"{self.name}-{server}"
 
+    @property
+    def lock(self) -> Path:
+        """Held by whoever changes the files."""
+        return self.root / "registry.lock"
+
     @contextmanager
     def registry(self) -> Iterator[None]:
         """Nobody else changes the files. For short work: a stopped holder stops everyone."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.root / "registry.lock").open("a") as file:
+        with self.lock.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

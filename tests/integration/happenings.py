@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -111,14 +109,13 @@ def steal(scene: Scene) -> Iterator[None]:
 
 def stop_operator(scene: Scene) -> Iterator[None]:
     """It sleeps for longer than its lease, another one goes on, and then it wakes up."""
-    os.killpg(scene.process.pid, signal.SIGSTOP)
     yield
-    os.killpg(scene.process.pid, signal.SIGSTOP)
+    scene.halt()
     try:
         time.sleep(TERM + 1)
         scene.place.invoke("promote", "--resume", "--json", check=False)
     finally:
-        os.killpg(scene.process.pid, signal.SIGCONT)
+        scene.go_on()
 
 
 def freeze_unit(_: Scene) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -112,9 +113,27 @@ class Scene:
     @contextmanager
     def _operator(self, moment: Moment) -> Iterator[None]:
         self.wait(moment, self.operator.new, 0.005, self.process)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGSTOP)
+        self.halt()
         yield
+        self.go_on()
+
+    def halt(self) -> None:
+        """The operator stands still; not in the middle of a change of the local cloud's files, for
+        whose end everybody else would wait: a real cloud's are its own."""
+        while True:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGSTOP)
+            with cloud_of(self.place.home).lock.open("a") as lock:
+                for _ in range(20):
+                    with suppress(BlockingIOError):
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        return
+                    time.sleep(0.05)
+            self.go_on()
+            time.sleep(0.02)
+
+    def go_on(self) -> None:
+        """The operator goes on."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGCONT)
 
