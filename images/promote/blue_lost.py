@@ -142,7 +142,8 @@ def succeed(run: Run, dead: Seen) -> Outcome:
         run.site.provider.power_off(dead.contact.server.id)
         run.blue_off = True
     with progress.stage("a new server"):
-        stateless.boot(run)
+        if not stateless.up_probe(run).done:
+            stateless.boot(run)
     heir = run.there()
     with progress.stage(f"{heir.name} takes over"):
         if run.job.strategy == "volume":

@@ -34,9 +34,6 @@ def catch_up(run: Run, goal: Goal) -> None:
     if goal.over:
         raise RestoredError("it was given up by the run that was cut short")
     run.blue_off = run.blue.server.status == "off"
-    if run.green is not None:
-        run.lease.check()
-        run.site.provider.power_on(run.green.server.id)
 
 
 def state_of(contact: Contact | None) -> str:
@@ -84,13 +81,16 @@ def make(run: Run) -> None:
 
 
 def boot(run: Run) -> None:
-    """Green stands by, with its secrets. Raises BakehouseError."""
+    """Green stands by, with its secrets, unless it works already. Raises BakehouseError."""
     green = run.green or create(run)
+    run.lease.check()
+    run.site.provider.power_on(green.server.id)  # it may have gone off since it was made
     pair.wait_for(green)
     deliver(green.door, run.secrets)
     records.leave(run.site.home, green, run.job.image.id)
     renew_all(run.site, green)
-    green.program("guard", "standby", str(run.epoch))
+    if state_of(green) not in PRIMARY:
+        green.program("guard", "standby", str(run.epoch))
     pair.settle(green)
     run.ready = True
 
@@ -142,13 +142,17 @@ def carry_certificates(run: Run) -> None:
     caddy = run.job.plan.image.caddy
     if run.blue_off or caddy is None:
         return
-    taken = run.blue.shell(f"test ! -d {CADDY} || tar -C {CADDY} -cf - . | base64 -w0")
-    if taken.code == 0 and not taken.stdout:
-        return
+    pack = f"test ! -d {CADDY} || tar -C {CADDY} -cf - . | base64 -w0"
     unpack = f"install -d -m 0700 {CADDY} && base64 -d | tar -C {CADDY} -xpf -"
-    given = run.there().shell(unpack, stdin=taken.stdout) if taken.code == 0 else taken
-    if given.code != 0:
-        run.note(f"certificates were not carried, green asks for new ones: {given.stderr.strip()}")
+    try:
+        done = run.blue.shell(pack)
+        if done.code == 0 and done.stdout:
+            done = run.there().shell(unpack, stdin=done.stdout)
+        why = done.stderr.strip() if done.code else ""
+    except UnreachableError as error:
+        why = error.message
+    if why:
+        run.note(f"certificates were not carried, green asks for new ones: {why}")
 
 
 def give_up(run: Run, why: str) -> NoReturn:

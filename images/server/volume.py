@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from . import guard, roles, state
+from . import acts, guard, roles, state
 from .roles import Role
 from .state import ProgramError
 
@@ -28,6 +28,9 @@ RECORD: Final = state.LIB / "volume"
 
 PATIENCE: Final = 60.0
 """Seconds until a device that was attached must be there."""
+
+ENDING: Final = 5.0
+"""Seconds that requests have to end before the apps do, while no new ones are taken."""
 
 LET_GO: Final = 10.0
 """Seconds that the kernel may need until nothing is open there any more."""
@@ -68,6 +71,7 @@ def take(epoch: int, device: str) -> None:
 def release(epoch: int) -> None:
     """Nothing here uses the volume any more, and it may be taken away."""
     guard.change(lambda found: released(found, epoch))
+    end_requests()
     run("systemctl", "stop", *USERS)
     unmount()
     RECORD.unlink(missing_ok=True)
@@ -77,6 +81,14 @@ def released(role: Role, epoch: int) -> Role:
     """Fenced; so it stays for a run that goes on with an earlier one."""
     known = role.state == "fenced" and role.epoch <= epoch
     return role if known else roles.retire(role, epoch, state.boot_id())
+
+
+def end_requests() -> None:
+    """Caddy is told to stop before the apps are: it would wait for an app that is gone."""
+    run("systemctl", "stop", "--no-block", "caddy*")
+    end = time.monotonic() + ENDING
+    while acts.active(["caddy.service"]) and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def awaited(device: str) -> str:

@@ -16,9 +16,10 @@ import pytest
 
 from images import store
 from images.home import Home
+from images.promote.job import ACTIVE
 from images.providers.base import IMAGE, ROLE, SPEC, Server, Volume
 from images.providers.local_state import cloud_of
-from images.run import Process
+from images.run import Process, start
 from tests.emulators.hetzner import Hetzner
 from tests.integration.clouds import emulated
 from tests.integration.deployment import NAME, ROOT, Deployment, add, bake, begun, kill, served
@@ -45,7 +46,7 @@ deploy: {confirm: 2, drain: 4}
 """
 VOLUME = """
 data: {strategy: volume}
-deploy: {WHERE confirm: 2, drain: 2}
+deploy: {WHERE confirm: 5, drain: 2}
 secrets:
   sources:
     borg_passphrase: {command: [echo, of no use elsewhere]}
@@ -160,6 +161,19 @@ def kill_between(place: Deployment, process: Process) -> None:
     raise AssertionError(place.log.read_text())
 
 
+@contextmanager
+def visited(place: Deployment) -> Iterator[Path]:
+    """A user who asks again and again, by a new connection each time; the status of each answer."""
+    url = f"http://{place.cloud.floating_ip(place.name).v4}/"
+    ask = f"while :; do curl -s -m 5 -o /dev/null -w '%{{http_code}}\\n' {url}; sleep 0.05; done"
+    answers = place.folder / "answers"
+    process = start(place.cloud.outside(["sh", "-c", ask]), output=answers, cwd=ROOT)
+    try:
+        yield answers
+    finally:
+        process.stop()
+
+
 def working(place: Deployment) -> list[str]:
     """The servers on which the worker runs."""
     line = "docker ps --quiet --filter label=bakehouse.app=beat | grep -q . && echo yes || true"
@@ -171,12 +185,14 @@ def test_a_stateless_server_is_swapped_and_its_worker_runs_once(stateless: Deplo
     first = stateless.active().name
     assert working(stateless) == [first]
     assert len(stateless.told("promote", "--dry-run")["steps"]) == 1 + 8
-    told = stateless.told("promote")
-    assert (told["generation"], told["rolled_back"], told["notes"]) == (2, False, [])
-    assert working(stateless) == [told["server"]] != [first]
-    back = stateless.told("rollback")
-    assert (back["generation"], back["server"]) == (1, first)
-    assert working(stateless) == [first]
+    with visited(stateless) as answers:
+        told = stateless.told("promote")
+        assert (told["generation"], told["rolled_back"], told["notes"]) == (2, False, [])
+        assert working(stateless) == [told["server"]] != [first]
+        back = stateless.told("rollback")
+        assert (back["generation"], back["server"]) == (1, first)
+        assert working(stateless) == [first]
+    assert {*answers.read_text().split()} == {"200"}
     states = {one["name"]: one["state"] for one in stateless.told("status")["servers"]}
     assert states == {first: "serving", told["server"]: "fenced"}
 
@@ -200,6 +216,8 @@ def test_a_volume_moves_with_all_data_and_back(roving: Deployment) -> None:
         assert promoted["rolled_back"] is False
         back = roving.told("rollback")
         assert back["server"] == first.name
+        timers = roving.shell(first, "systemctl is-active bakehouse-backup.timer || true")
+        assert timers.strip() == "active"
         notes = [*promoted["notes"], *back["notes"]]
         assert all("the first backup failed" in note for note in notes)  # to a repository of nobody
     gap = ledger.pause(ledger.acknowledgements(ledger.read_requests(books)), window)
@@ -241,6 +259,18 @@ def test_a_green_that_dies_loses_the_volume_to_blue(roving: Deployment) -> None:
         told = [line for line in roving.log.read_text().splitlines() if line.startswith("{")]
         assert json.loads(told[-1])["rolled_back"] is True
     assert roving.active().id == blue.id
+
+
+def test_a_green_that_is_not_well_gives_the_volume_back(roving: Deployment) -> None:
+    blue = roving.active()
+    with unharmed(roving):
+        seen = len(roving.journal())
+        process = roving.begin("promote", "--image", roving.other())
+        roving.wait_for(seen, "begins", 13)
+        green = next(one for one in roving.servers() if one.labels[ROLE] == ACTIVE)
+        roving.shell(green, "systemctl stop caddy")
+        assert process.wait() == 1
+    assert roving.active().id == blue.id != green.id
 
 
 def test_a_dead_server_loses_its_volume_to_a_new_one(roving: Deployment) -> None:
