@@ -29,6 +29,7 @@ def as_data(world: World, drifted: Mapping[str, Drift] | None = None) -> dict[st
         "servers": [
             {**server_data(seen), "drift": drifted.get(seen.name)} for seen in world.servers
         ],
+        "volumes": volumes(world),
         "lease": None
         if claim is None
         else {
@@ -80,8 +81,21 @@ def place(lsn: str) -> int:
 
 def holder(world: World) -> str:
     """The name of the server that has the floating IP."""
+    return name_of(world, world.ip.server)
+
+
+def name_of(world: World, server: str) -> str:
+    """The name of a server by its id, or the id of one that is not the spec's."""
     names = {seen.contact.server.id: seen.name for seen in world.servers}
-    return names.get(world.ip.server, world.ip.server)
+    return names.get(server, server)
+
+
+def volumes(world: World) -> list[dict[str, Any]]:
+    """The spec's volumes, and who has them."""
+    return [
+        {"name": one.name, "size": one.size, "server": name_of(world, one.server)}
+        for one in world.site.provider.volumes(world.site.name)
+    ]
 
 
 Drift = Mapping[str, Any] | None
@@ -129,6 +143,9 @@ def lines(world: World, drifted: Mapping[str, Drift] | None = None) -> list[str]
             f"{state}{copy}  {server.address}"
         )
         found += drift_lines(drifted.get(seen.name))
+    for one in volumes(world):
+        size = f"{one['size'] / (1 << 30):g} GiB"
+        found.append(f"  {one['name']}  {size}, at {one['server'] or 'no server'}")
     return [*found, lease_line(world.claim)]
 
 

@@ -247,6 +247,18 @@ def test_a_killed_operator_leaves_a_volume_that_a_resume_attaches(roving: Deploy
     assert roving.active().labels[IMAGE] == wanted
 
 
+@pytest.mark.parametrize("step", [4, 9, 12])
+def test_a_killed_operator_is_gone_on_with(roving: Deployment, step: int) -> None:
+    wanted = roving.other()
+    with unharmed(roving):
+        seen = len(roving.journal())
+        process = roving.begin("promote", "--image", wanted)
+        roving.wait_for(seen, "begins", step)
+        kill(process)
+        assert roving.told("promote", "--resume")["rolled_back"] is False
+    assert roving.active().labels[IMAGE] == wanted
+
+
 def test_a_green_that_dies_loses_the_volume_to_blue(roving: Deployment) -> None:
     blue = roving.active()
     with unharmed(roving):

@@ -10,9 +10,11 @@ from images.promote import moving, stateless, volume
 from images.promote.goal import Goal
 from images.promote.job import ACTIVE, GIVEN_UP, STANDBY
 from images.promote.lease import newest
+from images.promote.observe import look
 from images.promote.promote import restored
 from images.promote.reach import RefusedError
 from images.promote.runs import leased
+from images.promote.status import lines
 from images.promote.watching import RestoredError
 from images.providers.base import ROLE, SPEC, Server
 from tests.unit.images.promote.placed import NEW, Answering, Place, Powering, begun, deployed
@@ -37,6 +39,7 @@ def moving_volume(site: Place, states: tuple[str, str], holder: int) -> tuple[Se
 
 def test_a_volume_that_no_server_has_is_gone_on_with(site: Place) -> None:
     blue, made = moving_volume(site, ("fenced", "standby"), 2)
+    assert "  hobby-data  10 GiB, at no server" in lines(look(site))
     goal = Goal(site.job("volume"), blue.name, begun=7)
     with leased(site, goal.labels()) as (lease, _):
         run = begun(site, goal, lease)
@@ -46,6 +49,7 @@ def test_a_volume_that_no_server_has_is_gone_on_with(site: Place) -> None:
         assert not stateless.serving_probe(run).done
         volume.serve(run)
     assert volume.found(site).server == made.id
+    assert f"  hobby-data  10 GiB, at {made.name}" in lines(look(site))
     assert f"{made.name}: volume take 1 /dev/hobby-data" in site.done
 
 
