@@ -66,6 +66,7 @@ def take(epoch: int, device: str) -> None:
     run("systemd-tmpfiles", "--create", f"--prefix={state.DATA}")
     guard.appoint(epoch)
     run("systemctl", "start", "multi-user.target")  # waits for all that it wants
+    acts.start_workers()  # it does not want timers
 
 
 def release(epoch: int) -> None:
