@@ -9,20 +9,17 @@ from pathlib import Path
 import pytest
 
 from images import store
-from images.build import build
 from images.home import Home, find_home
 from images.packer import virtual
 from images.progress import Progress
 from specs.read import read
+from tests.integration.vendor import vendor_disk
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.full,
     pytest.mark.skipif(shutil.which("packer") is None, reason="packer is not installed"),
 ]
-
-VENDOR = "name: vendor\nssh: {kex: compat}\nusers: {deploy: {}}\n"
-"""Stands in for a vendor's disk image: root may log in, with the key exchange of Packer's age."""
 
 BOX = """
 name: box
@@ -43,17 +40,11 @@ def home(tmp_path: Path) -> Home:
     return own
 
 
-def written(folder: Path, name: str, text: str) -> Path:
-    file = folder / f"{name}.yaml"
-    file.write_text(text, encoding="utf-8")
-    return file
-
-
 def test_qemu(home: Home, tmp_path: Path) -> None:
     """A base disk becomes an image that boots by BIOS and passes; the second time it is there."""
-    vendor = written(tmp_path, "vendor", VENDOR)
-    base = build(read(vendor), vendor, home, Progress()).path
-    file = written(tmp_path, "box", BOX)
+    base = vendor_disk(home, tmp_path / "vendor.raw")
+    file = tmp_path / "box.yaml"
+    file.write_text(BOX, encoding="utf-8")
     built = virtual.build(read(file), file, home, Progress(), str(base))
     again = virtual.build(read(file), file, home, Progress(), str(base))
     assert (built.cached, again.cached) == (False, True)

@@ -211,13 +211,14 @@ source "qemu" "image" {
   ssh_timeout              = var.ssh_timeout
   ssh_file_transfer_method = "sftp"
 
-  # cloud-init's NoCloud source finds a disk by the label CIDATA; QEMU makes one of a folder.
+  # cloud-init's NoCloud source finds a disk by the label CIDATA; QEMU makes one of a folder. It has
+  # the last place on the bus: the BIOS boots from the first disk there.
   qemuargs = [
     ["-display", "none"],
     ["-cpu", "max"],
     ["-blockdev", "driver=vvfat,node-name=seed,read-only=on,label=CIDATA,dir=${var.qemu_seed}"],
     ["-device", "virtio-net,netdev=user.0"],
-    ["-device", "virtio-blk-pci,drive=seed"],
+    ["-device", "virtio-blk-pci,drive=seed,addr=0x1e"],
     ["-device", "virtio-rng-pci"]
   ]
 }
