@@ -15,11 +15,12 @@ PATIENCE: Final = 180.0
 """Seconds that a new server may take until it lets the operator in."""
 
 READY: Final = (
-    "test -e /var/lib/cloud/instance/boot-finished && systemctl start bakehouse-secrets.service"
+    "test -e /var/lib/bakehouse/role.json && systemctl start bakehouse-secrets.service"
     " || cloud-init status --wait >/dev/null; echo $?"
 )
-"""Once its first boot is over nothing is waited for but what we write ourselves: at a later boot
-cloud-init ends after the apps, and those of a fenced server wait in vain for its database."""
+"""Whoever took part in a swap has its first boot behind it, and nothing is waited for but what we
+write ourselves: cloud-init ends after the apps, and those of a fenced server wait in vain for its
+database. (cloud-init's own `boot-finished` goes at the begin of each boot.)"""
 
 SETTLE: Final = 180.0
 """Seconds that a server may take until all of it runs, its apps included."""
