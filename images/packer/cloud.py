@@ -200,6 +200,7 @@ def anywhere(
     chosen: Mapping[str, str],
     env: Mapping[str, str],
     progress: Progress,
+    template: str = folder.TEMPLATE,
 ) -> None:
     """Build at the first place that has such a server. Raises the last NoCapacityError when none
     has."""
@@ -214,6 +215,7 @@ def anywhere(
                 {**chosen, **variables},
                 env=env,
                 secrets=[env[side.variable]],
+                template=template,
                 say=progress.say,
             )
             return

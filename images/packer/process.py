@@ -95,9 +95,11 @@ def build(
     *,
     env: Mapping[str, str] | None = None,
     secrets: Sequence[str] = (),
+    template: str = folder.TEMPLATE,
     say: Callable[[str], None],
 ) -> None:
-    """Run `packer build` for one builder on the folder `at`; `say` gets each line as it comes.
+    """Run `packer build` for one builder of the template in the folder `at`; `say` gets each line
+    as it comes.
 
     `variables` are added to the folder's own file (first-boot data has a host key in it, so they
     are no words of a command), `env` to Packer's environment; `secrets` are masked wherever lines
@@ -123,7 +125,7 @@ def build(
 
     with _environment(own), _listening(take) as end:
         code, _, _ = PackerExecutable(program, config={"stdout": end, "stderr": end}).build(
-            str(at / folder.TEMPLATE),
+            str(at / template),
             only=builder,
             color="false",
             var_file=str(file),

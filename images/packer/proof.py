@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import shutil
@@ -47,8 +48,11 @@ def prove(
     recipe: Recipe,
     home: Home,
     progress: Progress,
+    *,
+    vendor_base: bool = True,
 ) -> Report:
-    """Boot a throwaway of the snapshot, run the suite on it, delete it.
+    """Boot a throwaway of the snapshot, compare its files with those that were sealed, run the
+    suite on it, delete it. Without `vendor_base` it has the locked packages and no others.
 
     Raises BakehouseError when it cannot be made or does not let us in.
     """
@@ -57,7 +61,7 @@ def prove(
     folder = home.work / "proof"
     folder.mkdir(mode=0o700)
     planted = {name: secrets.token_hex(16) for name in needed(recipe.plan.image)}
-    expected = expectations(recipe.plan, planted, vendor_base=True)
+    expected = expectations(recipe.plan, planted, vendor_base=vendor_base)
     say("making a throwaway server")
     wanted = order(recipe, snapshot, home, folder)
     with throwaway(provider, wanted, progress.note) as server:
@@ -71,7 +75,8 @@ def prove(
         facts.mkdir(parents=True)
         text = server_json(plan.image)
         (facts / "server.json").write_text(text, encoding="utf-8")
-        lines = _lines(Asked(door, folder, addresses(server)), expected, say)
+        lines = [as_sealed(door)]
+        lines += _lines(Asked(door, folder, addresses(server)), expected, say)
     shutil.rmtree(folder)
     return reported(lines, recipe.id, "", "cloud", started)
 
@@ -114,6 +119,16 @@ def await_login(door: ssh.Door, name: str) -> None:
                 "of a server made of the snapshot",
             )
         time.sleep(PAUSE)
+
+
+def as_sealed(door: ssh.Door) -> dict[str, Any]:
+    """A line of data as a test's: whether each file of the system is as the image's manifest has
+    it."""
+    words = "python3 -IB -m bakehouse.drift"
+    found = json.loads(ssh.as_root(door, words, timeout=300).stdout)
+    told = {kind: paths for kind, paths in found.items() if paths}
+    outcome = "failed" if found["total"] else "passed"
+    return {"test": "files_are_as_they_were_sealed", "outcome": outcome, "why": json.dumps(told)}
 
 
 def addresses(server: Server) -> tuple[str, ...]:

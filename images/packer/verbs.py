@@ -64,6 +64,7 @@ def render(
     check="bake it again from nothing and compare, bit by bit (local only)",
     provider="where to bake: local (default), or by Packer: qemu, hetzner, digitalocean",
     base="with qemu: the vendor's disk image to begin with",
+    way="at a vendor: provision its Debian (default), or transfer the disk that is baked here",
 )
 def build_image(
     _: Context,
@@ -72,6 +73,7 @@ def build_image(
     check: bool = False,
     provider: str = "local",
     base: str = "",
+    way: str = "provision",
     json: bool = False,
 ) -> None:
     """Bake the image of a spec, prove it by booting it, store it as a generation."""
@@ -85,7 +87,7 @@ def build_image(
     if provider != "local":
         if check:
             raise UsageError("--check needs a local bake", "leave --provider out")
-        built = _by_packer(model, path, home, provider, base)
+        built = _by_packer(model, path, home, provider, base, way)
     else:
         found = find_built(model, path, home)
         if found is None or check:
@@ -112,16 +114,21 @@ def build_image(
     emit(json, data, text)
 
 
-def _by_packer(spec: Spec, path: Path, home: Home, provider: str, base: str) -> Built:
-    """A bake on a vendor's base image."""
-    from images.packer import cloud, virtual
+def _by_packer(spec: Spec, path: Path, home: Home, provider: str, base: str, way: str) -> Built:
+    """An image at a vendor, or on a vendor's base image."""
+    from images.packer import cloud, transfer, virtual
     from images.progress import Progress
     from specs.errors import UsageError
 
+    if way not in ("provision", "transfer"):
+        raise UsageError(f"--way {way}: no such way", "use provision or transfer")
     match provider:
         case "qemu":
             _alone("booting an image")
             return virtual.build(spec, path, home, Progress(), base)
+        case "hetzner" | "digitalocean" if way == "transfer":
+            _alone("baking and booting an image")
+            return transfer.transfer(spec, path, home, Progress(), provider)
         case "hetzner" | "digitalocean":
             if any(app.build for app in spec.apps):
                 _alone("baking the apps' images")

@@ -15,6 +15,7 @@ from tests.emulators.actions import Action, Actions
 from tests.emulators.document import document
 from tests.emulators.hetzner_addresses import Addresses
 from tests.emulators.hetzner_networks import Networks
+from tests.emulators.hetzner_rescue import Rescue
 from tests.emulators.hetzner_servers import Servers
 from tests.emulators.hetzner_things import Kind, Thing, invalid, paged
 from tests.emulators.hetzner_volumes import Volumes
@@ -53,6 +54,7 @@ class Hetzner(Api):
         self.networks = Networks(self)
         self.addresses = Addresses(self)
         self.volumes = Volumes(self)
+        self.rescue = Rescue(self)
         self.servers = Servers(self)
         self._route_actions()
 

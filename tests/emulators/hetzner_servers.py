@@ -173,6 +173,9 @@ class Servers:
         return self._acted(request, "stop_server", self.api.machines.power_off)
 
     def _reset(self, request: Request) -> Answer:
+        thing = self.kind.get(request.number())
+        if self.api.rescue.wanted(thing):
+            return self._acted(request, "reset_server", lambda _: self.api.rescue.boot(thing))
         return self._acted(request, "reset_server", self.api.machines.reset)
 
     def _reboot(self, request: Request) -> Answer:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from pathlib import Path
@@ -21,9 +22,9 @@ from images.network import NAMESPACES, Address, inside
 from images.providers import local_garbage, local_network, local_power
 from images.providers.base import Order, Status
 from images.providers.local import Local
-from images.providers.local_disks import disk_mounted
+from images.providers.local_disks import disk_mounted, make_disk
 from images.providers.local_servers import create as create_server
-from images.providers.local_state import DISK, ROOT, record, records
+from images.providers.local_state import DISK, ROOT, keep, record, records
 from images.rootfs import mounted
 from images.run import run
 from specs.errors import BakehouseError
@@ -31,6 +32,12 @@ from tests.emulators.served import entered
 
 PATIENCE: Final = 90.0
 """Seconds that a server may take to go down in order."""
+
+RESCUED: Final = "/dev/sda"
+"""Where the rescue system finds the server's disk, as Hetzner's servers have it."""
+
+RESCUED_SIZE: Final = 12 << 30
+"""Bytes; takes what is written."""
 
 POWEROFF: Final = signal.SIGRTMIN + 4
 REBOOT: Final = signal.SIGRTMIN + 5
@@ -127,6 +134,22 @@ class Machines:
         self.power_off(server)
         self.power_on(server)
 
+    def rescue(self, server: str, image: str, keys: Sequence[str]) -> None:
+        """Boot it from another image, at its own address, with a new empty disk behind `RESCUED`:
+        what it had on its own is gone."""
+        self.power_off(server)
+        disk = f"disk-{server}"
+        self.create_volume(disk, RESCUED_SIZE)
+        device = self.local.attach(disk, server)
+        with self.cloud.registry():
+            found = record(self.cloud, server)
+            link = f"bootcmd: [[ln, -sfn, {device}, {RESCUED}]]\n"
+            keep(self.cloud, replace(found, image=image, user_data=with_keys("", keys) + link))
+        own = self.cloud.folder(server) / DISK
+        own.unlink()
+        make_disk(own, RESCUED_SIZE)
+        self.power_on(server)
+
     def shutdown(self, server: str) -> None:
         """Ask it to go down, without waiting; nothing happens when it is off."""
         self._tell(server, POWEROFF)
@@ -147,12 +170,17 @@ class Machines:
     def delete(self, server: str) -> None:
         """The server and its disk are gone."""
         self.local.delete_server(server)
+        self.local.delete_volume(f"disk-{server}")
 
     def snapshot(self, server: str, key: str) -> int:
-        """Its whole file system as an image, from its disk when it is off; bytes that it takes."""
-        with ExitStack() as stack:
-            tree = stack.enter_context(self._files(server))
-            self.add_image(key, tree)
+        """Its whole file system as an image, from its disk when it is off, or the disk that it had
+        in the rescue system; bytes that it takes."""
+        rescued = self.cloud.volumes / f"disk-{server}" / DISK
+        if rescued.exists():
+            run(["cp", "--sparse=always", str(rescued), str(self.cloud.raw(key))])
+        else:
+            with self._files(server) as tree:
+                self.add_image(key, tree)
         used = run(["du", "--summarize", "--block-size=1", str(self.cloud.raw(key))]).stdout
         return int(used.split()[0])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from images.packer import folder
+from images.packer import folder, transfer
 from images.recipe import prepare
 from images.run import run
 from specs.read import read
@@ -43,6 +44,14 @@ def test_a_missing_token_is_named(rendered: Path) -> None:
     )
     assert done.code != 0
     assert "token" in done.stdout + done.stderr
+
+
+def test_the_transfer_is_valid_and_formatted(tmp_path: Path) -> None:
+    known = {"image": "web-0123456789ab", "server": "bakehouse-bake-web", "send": "true"}
+    (tmp_path / "vars.json").write_text(json.dumps({**known, "labels": {"spec": "web"}}))
+    words = [f"-only={transfer.BUILDER}", f"-var-file={tmp_path}/vars.json"]
+    run(["packer", "validate", *words, str(transfer.TEMPLATE)], env=NAMED, cwd=tmp_path)
+    run(["packer", "fmt", "-check", "-diff", str(transfer.TEMPLATE)])
 
 
 @pytest.mark.parametrize("name", [folder.TEMPLATE, "plugins.pkr.hcl"])

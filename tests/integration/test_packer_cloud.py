@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from images import archive
+from images.build import build
 from images.built import Built
 from images.home import Home, find_home
 from images.locking import lock_of
-from images.packer import cloud
+from images.packer import cloud, transfer
 from images.progress import Progress
 from images.providers.base import PROVEN
+from images.run import run
 from specs.read import read
 from tests.emulators.digitalocean import DigitalOcean
 from tests.emulators.hetzner import Hetzner, hetzner
@@ -35,15 +37,16 @@ ssh: {kex: compat}
 users: {deploy: {sudo: true}}
 system: {packages: [jq]}
 caddy: {sites: {":80": {redirect: "https://example.org"}}}
-deploy: {provider: PROVIDER, locations: [LOCATIONS], server_types: [TYPES]}
+deploy: {provider: PROVIDER, locations: [LOCATIONS], server_types: [TYPES], image_url: "URL"}
 """
+URL = "https://images.example.org/{image}.raw"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home of its own that shares the packages and layers."""
     known, own = find_home(), Home(tmp_path_factory.mktemp("home"))
-    for name in ("packages", "layers"):
+    for name in ("packages", "layers", "bases"):
         (known.root / name).mkdir(parents=True, exist_ok=True)
         (own.root / name).symlink_to(known.root / name)
     return own
@@ -60,7 +63,7 @@ def box(folder: Path, home: Home, provider: str, locations: str, types: str) -> 
     archives from where the emulated servers are."""
     file = folder / "box.yaml"
     text = BOX.replace("PROVIDER", provider).replace("LOCATIONS", locations)
-    file.write_text(text.replace("TYPES", types), encoding="utf-8")
+    file.write_text(text.replace("TYPES", types).replace("URL", URL), encoding="utf-8")
     spec = read(file)
     lock = lock_of(spec, file, home, Progress())
     archive.fetch(spec.system, lock, home, lambda _: None)
@@ -121,6 +124,50 @@ def test_digitalocean(account: DigitalOcean[Machines], home: Home, tmp_path: Pat
     assert not left["droplets"]
     assert not [name for name in left["keys"] if name.startswith("packer")]
     told(account, progress)
+
+
+def test_a_disk_is_streamed_to_hetzner(
+    project: Hetzner, vendor: Path, home: Home, tmp_path: Path
+) -> None:
+    """The image that was baked and proven here, bit by bit, by the rescue system."""
+    project.add_image(vendor, kind="system", name="debian-13")
+    project.rescue.offer(vendor)
+    file = box(tmp_path, home, "hetzner", "fsn1", "cx23")
+    spec, progress = read(file), Progress()
+    with project.machines.inside():
+        built = transfer.transfer(spec, file, home, progress, "hetzner")
+        again = transfer.transfer(spec, file, home, Progress(), "hetzner")
+    assert (built.cached, again.cached) == (False, True)
+    (found,) = [t for t in project.images.things.values() if t.shown["type"] == "snapshot"]
+    labels = found.shown["labels"]
+    assert (labels["image"], labels["way"], PROVEN in labels) == (built.image.id, "transfer", True)
+    raw = project.machines.cloud.raw(found.hidden["key"])
+    assert first(raw, built.image.size) == first(built.path, built.image.size)
+    left = {kind: number for kind, number in project.left().items() if number}
+    assert left == {"images": 1, "placement_groups": 1}, "the last one is the lease of builds"
+    told(project, progress)
+
+
+def test_a_disk_is_fetched_by_digitalocean(
+    account: DigitalOcean[Machines], home: Home, tmp_path: Path
+) -> None:
+    file = box(tmp_path, home, "digitalocean", "fra1", "s-1vcpu-1gb")
+    spec, progress = read(file), Progress()
+    baked = build(spec, file, home, progress)
+    account.internet[URL.replace("{image}", baked.image.id)] = baked.path
+    with account.machines.inside():
+        built = transfer.transfer(spec, file, home, progress, "digitalocean")
+        again = transfer.transfer(spec, file, home, Progress(), "digitalocean")
+    assert (built.image.id, built.cached, again.cached) == (baked.image.id, False, True)
+    left = account.left()
+    assert left["images"] == [built.image.id]
+    assert not left["droplets"]
+    told(account, progress)
+
+
+def first(disk: Path, size: int) -> str:
+    """The digest of the first bytes of a file."""
+    return run(["sh", "-c", f"head -c {size} {disk} | sha256sum"]).stdout.split()[0]
 
 
 def built_once(file: Path, home: Home, provider: str) -> tuple[Built, Progress]:
