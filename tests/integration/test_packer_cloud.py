@@ -87,7 +87,8 @@ def account(
     machines = Machines(Home(tmp_path / "digitalocean"))
     try:
         machines.add_image("debian", vendor)
-        api = DigitalOcean(machines, bases={"debian-13-x64": "debian"}, delay=0.3)
+        bases = {"debian-13-x64": "debian"}
+        api = DigitalOcean(machines, bases=bases, add_image=machines.add_image, delay=0.3)
         with api.serving(machines.namespace):
             monkeypatch.setenv("DIGITALOCEAN_API_URL", api.url)
             monkeypatch.setenv("DIGITALOCEAN_TOKEN", "token")
