@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from images.garbage import Garbage, collect
+from images.packer.folder import temporary_names
 from images.promote.job import Site
 from images.provider_garbage import busy
 from specs.errors import BakehouseError, UsageError
@@ -23,6 +24,7 @@ def everything(site: Site) -> list[Garbage]:
             thing(f"server {one.name}", 0, partial(provider.delete_server, one.id))
             for one in provider.servers(name)
         ),
+        *provider.left_overs(temporary_names(name)),
         *(
             thing(f"volume {one.name}", one.size, partial(provider.delete_volume, one.name))
             for one in provider.volumes(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from images.home import Home
 from images.run import Result, run
 from tests.emulators.hetzner import Hetzner, hetzner
 from tests.emulators.small import small_tree
+
+ROOT = Path(__file__).parents[2]
+INVOKE = [sys.executable, "-m", "invoke", "--search-root", str(ROOT)]
 
 pytestmark = [
     pytest.mark.root,
@@ -121,24 +125,27 @@ def test_lists_have_pages(cloud: Hetzner, call: Call) -> None:
 
 
 def test_the_guide_s_way_to_be_rid_of_it_all(cloud: Hetzner, call: Call, tmp_path: Path) -> None:
-    """The commands of docs/hetzner.md, run as they stand there."""
+    """The commands of docs/hetzner.md, run as they stand there: what is labelled goes."""
     for line in (
         "ssh-key create --name me --public-key-from-file KEY.pub",
         "network create --name hobby --ip-range 10.131.0.0/16 --label spec=hobby",
         "firewall create --name hobby --label spec=hobby",
         "server create --name s1 --type cx23 --image debian-13 --label spec=hobby --ssh-key me",
-        "server create-image --type snapshot --label spec=hobby s1",
+        "server create-image --type snapshot --label spec=hobby --label image=hobby-00 s1",
         "floating-ip create --type ipv4 --name hobby --home-location fsn1 --label spec=hobby",
         "volume create --name v1 --size 10 --location fsn1 --label spec=hobby",
         "volume create --name kept --size 10 --location fsn1",
-        "placement-group create --name hobby-lease-1 --type spread",
+        "placement-group create --name hobby-lease-1 --type spread "
+        "--label state=released --label owner=me --label expires=0",
     ):
         assert call(line).code == 0, line
-    guide = (Path(__file__).parents[2] / "docs/hetzner.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs/hetzner.md").read_text(encoding="utf-8")
     part = guide.partition("## To be rid of it all")[2].partition("\n## ")[0]
-    lines = [line.strip() for line in part.splitlines() if line.startswith("    ")]
-    env = {"HCLOUD_TOKEN": "token", "HCLOUD_ENDPOINT": cloud.url, "HOME": str(tmp_path)}
-    done = run(["sh", "-euc", "\n".join(lines)], env=env, timeout=60)
-    assert "hobby-lease-1" in done.stdout
+    lines = [line.partition("#")[0].split() for line in part.splitlines() if line[:4] == "    "]
+    assert [words[:2] for words in lines] == [["invoke", "destroy"]] * 2
+    env = {"HCLOUD_TOKEN": "token", "HCLOUD_ENDPOINT": cloud.url, "BAKEHOUSE_HOME": str(tmp_path)}
+    for _, *words in lines:
+        done = run([*INVOKE, *words, "--provider", "hetzner"], cwd=ROOT, env=env, timeout=60)
+        assert "server s1 at hetzner" in done.stdout + done.stderr
     left = {kind: n for kind, n in cloud.left().items() if n}
-    assert left == {"volumes": 1, "ssh_keys": 1, "placement_groups": 1}
+    assert left == {"volumes": 1, "ssh_keys": 1}

@@ -80,3 +80,10 @@ def test_notes_stay_while_there_are_servers(site: Site) -> None:
     with pytest.raises(BakehouseError, match="web still has web-g1, web-data"):
         site.provider.forget("web")
     assert site.provider.floating_ip("web").v4
+
+
+def test_what_a_dead_build_left_goes_too(site: Site) -> None:
+    site.provider.create_server(Order("bakehouse-bake-web", "debian", "", {}))
+    site.provider.create_server(Order("bakehouse-bake-web-staging", "debian", "", {}))
+    assert "bakehouse-bake-web" in names(site)
+    assert "bakehouse-bake-web-staging" not in names(site)
