@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from images.groups import contained, end_groups
+from images.groups import GROUP, contained, end_groups, group_root
 from images.mounts import mounts_below
 from images.network import NAMESPACES, delete_command, inside, network
 from images.run import Result, require_root, run
@@ -91,7 +91,17 @@ def sweep() -> list[str]:
                 shutil.rmtree(FOLDER / name, ignore_errors=True)
                 lock.unlink()
                 swept.append(name)
+        for group in _ownerless():
+            end_groups(group)
     return swept
+
+
+def _ownerless() -> list[str]:
+    """Control groups of labs that are gone: a process that was just starting can make one after
+    its lab was swept."""
+    labs = {lock.stem for lock in FOLDER.glob(f"{PREFIX}*.lock")}
+    groups = [path.name for path in (group_root() / GROUP).glob(f"{PREFIX}*")]
+    return [group for group in groups if group.rpartition("-")[0] not in labs]
 
 
 @contextmanager

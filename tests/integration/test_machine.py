@@ -130,4 +130,12 @@ def test_a_killed_run_is_swept(what: Description) -> None:
     deadline = time.monotonic() + 10
     while (left := leftovers(name)) and time.monotonic() < deadline:
         time.sleep(0.1)
+        sweep()  # as the next run does: a process that was just starting may have come after it
     assert left == []
+
+
+def test_a_control_group_without_a_lab_is_swept() -> None:
+    group = group_root() / GROUP / "bh-0testing0-1/keeper"
+    group.mkdir(parents=True)
+    sweep()
+    assert not group.parent.exists()
