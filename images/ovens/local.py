@@ -56,20 +56,19 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
             stacking = pool.submit(layers.server, job)
             assembling = pool.submit(payloads.assemble, job)
             stack, folders, tools = stacking.result(), assembling.result(), making.result()
-    with layers.whole(job, "tools") as tree:
+    with layers.whole(job, "tools") as tree, ThreadPoolExecutor() as pool:
         base = layers.base(stack, disk.Tools(tools.id, tree))
-        with progress.stage("cloud-init"), ThreadPoolExecutor() as pool:
-            packages = repository.make(
-                home, lock.image_packages(), lock.release, home.work / "repo"
-            )
+        with progress.stage("cloud-init"):
+            locked = lock.image_packages()
+            packages = repository.make(home, locked, lock.release, home.work / "repo")
             running = pool.submit(_run_cloud_init, job, stack, packages, folders)
             known = pool.submit(disk.content, base, home.bases)
             copying = pool.submit(_begin, job, base, known, folders)
             listing = pool.submit(_lowers, job, stack, known)
             _check_documents(job)
             upper = running.result()
-            manifest.record(upper, known.result(), listing.result(), lock.epoch)
         with progress.stage("disk"):
+            manifest.record(upper, known.result(), listing.result(), lock.epoch)
             packed = disk.pack(copying.result(), upper, out, epoch=lock.epoch)
     return Baked(packed, tuple(layer.id for layer in stack.values()))
 
