@@ -7,6 +7,7 @@ from functools import partial
 
 from images.garbage import Garbage, collect
 from images.packer.folder import temporary_names
+from images.promote.alone import runs
 from images.promote.job import Site
 from images.provider_garbage import busy
 from specs.errors import BakehouseError, UsageError
@@ -41,7 +42,7 @@ def destroy(site: Site, confirm: str, say: Callable[[str], None]) -> list[Garbag
     """Delete it all, its data too; what was freed. A second run goes on where one was cut short.
 
     Raises UsageError unless `confirm` is the spec's name, BakehouseError while somebody swaps its
-    servers.
+    servers or builds for it.
     """
     if confirm != site.name:
         raise UsageError(
@@ -52,6 +53,9 @@ def destroy(site: Site, confirm: str, say: Callable[[str], None]) -> list[Garbag
         raise BakehouseError(
             f"somebody swaps servers of {site.name} now", "`invoke status` says who"
         )
+    for work in ("build", "rebuild"):
+        if runs(site, work):
+            raise BakehouseError(f"a {work} of {site.name} is going on", "wait for its end")
     found = everything(site)
     collect(found, say)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,27 @@ def test_a_digest_changes_with_what_is_imported(
     file.write_text(file.read_text() + "\n# changed\n")
     after = digest("images.oven"), digest("specs.lock")
     assert (before[0] != after[0], before[1] != after[1]) == (oven, lock)
+
+
+def told_by_python(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The imports of statements and those inside them, but for what only type checkers see."""
+    for node in nodes:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+            yield from told_by_python(getattr(node, field, ()))
+
+
+def test_the_imports_of_our_modules_are_those_that_python_sees() -> None:
+    root = Path(source.__file__).parents[1]
+    for file in (path for ours in source.OURS for path in (root / ours).rglob("*.py")):
+        known = set(told_by_python(ast.parse(file.read_text()).body))
+        assert set(source._imports(file)) == known, file
 
 
 def test_layers_are_not_made_by_what_renders_documents() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from images.home import Home
+from images.promote.alone import Kind, alone
 from images.promote.destroy import destroy, everything
 from images.promote.job import ACTIVE, Site, labels
 from images.promote.lease import take
@@ -72,6 +73,13 @@ def test_only_its_name_confirms_it(site: Site) -> None:
 def test_not_while_somebody_swaps(site: Site) -> None:
     take(site.provider, "web", "somebody", {})
     with pytest.raises(BakehouseError, match="somebody swaps servers of web now"):
+        destroy(site, "web", print)
+    assert len(names(site)) == 4
+
+
+@pytest.mark.parametrize("work", ["build", "rebuild"])
+def test_not_while_somebody_builds(site: Site, work: Kind) -> None:
+    with alone(site, work), pytest.raises(BakehouseError, match=f"a {work} of web is going on"):
         destroy(site, "web", print)
     assert len(names(site)) == 4
 
