@@ -75,6 +75,7 @@ MODULES: Final = (
     "jffs2",
     "rds",
     "sctp",
+    "squashfs",
     "tipc",
     "udf",
     "usb-storage",

@@ -22,6 +22,7 @@ SSHD: Final = {
     "aes128-gcm@openssh.com,aes128-ctr",
     "kbdinteractiveauthentication": "no",
     "macs": "hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com,umac-128-etm@openssh.com",
+    "maxsessions": "2",
     "passwordauthentication": "no",
     "permitemptypasswords": "no",
     "pubkeyauthentication": "yes",

@@ -77,6 +77,11 @@ def test_sshd_settings(sh: Shell, expect: Expected) -> None:
     assert [key for key, _, _ in lines if key == "hostkey"] == ["hostkey"]
 
 
+def test_operators_sessions_share_one_connection(sh: Shell, expect: Expected) -> None:
+    who = f"user={expect['admin']},host=anywhere,addr=192.0.2.1"
+    assert "maxsessions 20" in sh("sshd -T -C", who).splitlines()
+
+
 def test_sshd_refuses_passwords(addresses: list[str], expect: Expected) -> None:
     words = ["ssh", "-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"]
     words += ["-o", "UserKnownHostsFile=/dev/null", "-o", "PubkeyAuthentication=no"]

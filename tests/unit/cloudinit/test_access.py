@@ -39,6 +39,13 @@ def test_only_the_spec_s_users_log_in(plan: ImagePlan) -> None:
     assert setting(replace(plan, users=(User("reader"),)), "AllowUsers") == "reader root"
 
 
+def test_only_who_has_sudo_may_share_a_connection_widely(plan: ImagePlan) -> None:
+    before, match, after = files(plan)[SSHD].partition("\nMatch User deploy\n")
+    assert match
+    assert "\nMaxSessions 2\n" in before
+    assert "    MaxSessions 20\n" in after
+
+
 def test_keys_are_root_s_files(plan: ImagePlan) -> None:
     found = files(plan)
     assert found["/etc/ssh/authorized_keys.d/deploy"].startswith("ssh-ed25519 ")
