@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -228,6 +229,7 @@ def patch(
     values = Values(fs.disk.parent / "values")
     script = list(patch_script(base, layer_tree, values))
     _debug(script, fs, binds={"layer": layer, "values": values.folder}, tools=tools, epoch=epoch)
+    shutil.rmtree(values.folder)
     if any(base[path].xattrs for path in hidden(base, layer_tree)):
         # debugfs does not free the block that a removed file may have had for its attributes
         _repair(fs, tools=tools, epoch=epoch)

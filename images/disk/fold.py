@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -81,9 +81,14 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A copy of a base disk and what is on it, in a scratch folder; `pack` makes a disk of it."""
+    """A base disk's copy with one more layer on it, in a scratch folder; `pack` makes a disk of it.
+
+    `known` is what is on the disk; `below` is that without the layer.
+    """
 
     base: Base
+    below: Tree
+    layer: Path
     known: Tree
     kept: _Kept
     folder: Path
@@ -101,17 +106,28 @@ class _Kept:
     chunks: Chunks
 
 
-def begin(base: Base, known: Tree, folder: Path, *, more: int, cache: Path) -> Draft:
-    """Copy a base disk, which has `known` on it, into the new `folder`; for some `more` bytes.
+def begin(base: Base, below: Tree, layer: Path, folder: Path, *, epoch: int, cache: Path) -> Draft:
+    """Copy a base disk, which has `below` on it, into the new `folder`, and patch `layer` in.
 
-    It may run while the last layer is made. A wrong guess of its size costs time, nothing else.
-    `cache` keeps base disks. Needs root. Raises BakehouseError when a tool fails.
+    It may run while the last layer is made: when that turns out to need a larger disk, `pack` draws
+    it anew. `epoch` (seconds since 1970) is the latest time in `layer`; `cache` keeps base disks.
+    Needs root. Raises BakehouseError when a tool fails.
     """
-    kept = _disk(base, gpt.disk_size({**known, "": Entry("file", size=more)}), cache)
-    draft = Draft(base, known, kept, folder, cache)
-    draft.disk.parent.mkdir(parents=True)
-    chunks.copy_sparse(kept.disk, draft.disk)
+    known = tree.merge(below, tree.scan(layer, epoch))
+    size = gpt.disk_size(known)
+    draft = Draft(base, below, layer, known, _disk(base, size, cache), folder, cache)
+    _draw(draft, epoch)
     return draft
+
+
+def _draw(draft: Draft, epoch: int) -> None:
+    """Make the draft's copy, with its layer."""
+    shutil.rmtree(draft.folder, ignore_errors=True)
+    draft.disk.parent.mkdir(parents=True)
+    chunks.copy_sparse(draft.kept.disk, draft.disk)
+    change = tree.scan(draft.layer, epoch)
+    tools = draft.base.tools.tree
+    ext4.patch(draft.below, change, draft.layer, _root(draft.disk), tools=tools, epoch=epoch)
 
 
 def pack(draft: Draft, last: Path, out: Path, *, epoch: int) -> Disk:
@@ -125,31 +141,20 @@ def pack(draft: Draft, last: Path, out: Path, *, epoch: int) -> Disk:
     """
     base, change = draft.base, tree.scan(last, epoch)
     size = gpt.disk_size(tree.merge(draft.known, change))
-    kept = draft.kept
     if size != draft.disk.stat().st_size:
-        kept = _disk(base, size, draft.cache)
-        draft.disk.unlink()
-        chunks.copy_sparse(kept.disk, draft.disk)
-    digests = _patched(
-        draft.disk, kept, base, known=draft.known, change=change, layer=last, epoch=epoch
-    )
-    ext4.check(_root(draft.disk, size), tools=base.tools.tree, epoch=epoch)
+        draft = replace(draft, kept=_disk(base, size, draft.cache))
+        _draw(draft, epoch)
+    kept, tools = draft.kept, base.tools.tree
+    ext4.patch(draft.known, change, last, _root(draft.disk), tools=tools, epoch=epoch)
+    digests = chunks.digest(draft.disk, kept.disk, kept.chunks)
+    ext4.check(_root(draft.disk), tools=tools, epoch=epoch)
     draft.disk.replace(out)
     shutil.rmtree(draft.folder)
     return Disk(out, size, digests.digest, digests, base.names.file_system)
 
 
-def _patched(
-    disk: Path, kept: _Kept, base: Base, *, known: Tree, change: Tree, layer: Path, epoch: int
-) -> Chunks:
-    """Put one more layer on `disk`, a copy of the kept base; the digests of its chunks."""
-    fs = _root(disk, disk.stat().st_size)
-    ext4.patch(known, change, layer, fs, tools=base.tools.tree, epoch=epoch)
-    return chunks.digest(disk, kept.disk, kept.chunks)
-
-
-def _root(disk: Path, size: int) -> FileSystem:
-    return FileSystem(disk, gpt.ROOT_START, gpt.root_size(size))
+def _root(disk: Path) -> FileSystem:
+    return FileSystem(disk, gpt.ROOT_START, gpt.root_size(disk.stat().st_size))
 
 
 @contextmanager
@@ -226,7 +231,8 @@ def _on_top(base: Base, below: Base, disk: Path, size: int, cache: Path) -> Chun
     kept = _disk(below, size, cache)
     known = content(below, cache)
     chunks.copy_sparse(kept.disk, disk)
-    return _patched(disk, kept, below, known=known, change=change, layer=layer, epoch=base.epoch)
+    ext4.patch(known, change, layer, _root(disk), tools=base.tools.tree, epoch=base.epoch)
+    return chunks.digest(disk, kept.disk, kept.chunks)
 
 
 def _make(base: Base, disk: Path, size: int) -> Chunks:
@@ -244,7 +250,7 @@ def _make(base: Base, disk: Path, size: int) -> Chunks:
     boot.install(disk, ids, tools=tools, epoch=base.epoch)
     ext4.make(
         _stack(base, EMPTY),
-        _root(disk, size),
+        _root(disk),
         tools=tools,
         uuid=ids.file_system,
         seed=ids.hash_seed,

@@ -6,24 +6,21 @@ Needs Linux and root, no cloud and, once the locked packages are in the cache, n
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloudinit import validate
 from cloudinit.boot import boot
 from images import archive, disk, schema
-from images.disk.tree import Tree
 from images.home import Home
 from images.mounts import overlay
 from images.ovens import cloud_init, install, layers, manifest, payloads, repository
-from images.ovens.install import Layer
 from images.ovens.job import Job
 from images.ovens.seal import clamp_times, seal
 from images.progress import Progress
 from images.recipe import Recipe
-from images.server.drift import Facts
 from specs import layout
 from specs.errors import BakehouseError
 
@@ -61,15 +58,18 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
         with progress.stage("cloud-init"):
             locked = lock.image_packages()
             packages = repository.make(home, locked, lock.release, home.work / "repo")
-            running = pool.submit(_run_cloud_init, job, stack, packages, folders)
-            known = pool.submit(disk.content, base, home.bases)
-            copying = pool.submit(_begin, job, base, known, folders)
-            listing = pool.submit(_lowers, job, stack, known)
+            wanted, at = recipe.plan.image.payloads, home.work / "payloads"
+            supplied = payloads.layer(wanted, folders, at, lock.epoch)
+            lowers = [*(layer.tree for layer in stack.values()), supplied]
+            running = pool.submit(_run_cloud_init, job, lowers, packages, folders)
+            drawing = pool.submit(_begin, job, base, supplied)
+            listing = pool.submit(manifest.lowers, lowers, lock.epoch)
             _check_documents(job)
             upper = running.result()
         with progress.stage("disk"):
-            manifest.record(upper, known.result(), listing.result(), lock.epoch)
-            packed = disk.pack(copying.result(), upper, out, epoch=lock.epoch)
+            draft = drawing.result()
+            manifest.record(upper, draft.known, listing.result(), lock.epoch)
+            packed = disk.pack(draft, upper, out, epoch=lock.epoch)
     return Baked(packed, tuple(layer.id for layer in stack.values()))
 
 
@@ -82,30 +82,22 @@ def _check_documents(job: Job) -> None:
     validate.check(boot(job.recipe.plan.server), release, "boot.yaml")
 
 
-def _begin(
-    job: Job, base: disk.Base, known: Future[Tree], folders: Mapping[str, Path]
-) -> disk.Draft:
-    """The copy of the base disk, large enough for the payloads: a bake adds little else."""
-    files = (file for folder in folders.values() for file in folder.rglob("*"))
-    more = sum(file.lstat().st_size for file in files)
-    folder = job.home.work / "disk"
-    return disk.begin(base, known.result(), folder, more=more, cache=job.home.bases)
-
-
-def _lowers(job: Job, stack: Mapping[str, Layer], known: Future[Tree]) -> dict[str, Facts]:
-    trees = [layer.tree for layer in stack.values()]
-    return manifest.lowers(trees, known.result(), job.lock.epoch)
+def _begin(job: Job, base: disk.Base, layer: Path) -> disk.Draft:
+    """The copy of the base disk, with the payloads."""
+    cache, folder = job.home.bases, job.home.work / "disk"
+    known = disk.content(base, cache)
+    return disk.begin(base, known, layer, folder, epoch=job.lock.epoch, cache=cache)
 
 
 def _run_cloud_init(
-    job: Job, stack: Mapping[str, Layer], packages: Path, folders: Mapping[str, Path]
+    job: Job, lowers: Sequence[Path], packages: Path, folders: Mapping[str, Path]
 ) -> Path:
-    """What `bake.yaml` makes of the package layers, sealed: an overlay's upper folder."""
+    """What `bake.yaml` makes of the layers, sealed: an overlay's upper folder."""
     scratch = job.home.work / "bake"
     upper = scratch / "upper"
     binds = {f"{layout.BAKE}/repo": packages}
     binds |= {f"{layout.BAKE}/payload/{sha256}": at for sha256, at in folders.items()}
-    with overlay([layer.tree for layer in stack.values()], upper, scratch) as merged:
+    with overlay(lowers, upper, scratch) as merged:
         cloud_init.run_bake(merged, job.recipe.bake, binds=binds, epoch=job.lock.epoch, say=job.say)
         seal(merged, job.lock.epoch)
     clamp_times(upper, job.lock.epoch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cloudinit.facts import image_tag
@@ -41,6 +42,30 @@ def assemble(job: Job) -> dict[str, Path]:
             draft.rename(target)
         folders[wanted.sha256] = target
     return folders
+
+
+def layer(payloads: Sequence[Payload], folders: Mapping[str, Path], at: Path, epoch: int) -> Path:
+    """The payloads where the bake puts them, as the new layer `at` for it to stand on: hard links.
+
+    The bake finds there what it would copy, as old as its source, and leaves it
+    (`bake/payload.sh.j2`). So the disk gets it while cloud-init runs. All of it has the time
+    `epoch`, as what a bake writes has in the end. `folders` are those of `assemble`, on the same
+    file system as `at`.
+    """
+    for wanted in payloads:
+        folder, target = folders[wanted.sha256], at / wanted.target.lstrip("/")
+        target.mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.rglob("*")):
+            to = target / path.relative_to(folder)
+            if path.is_dir() and not path.is_symlink():
+                to.mkdir(exist_ok=True)
+                continue
+            os.utime(path, (epoch, epoch), follow_symlinks=False)
+            if not os.path.lexists(to):  # two apps may share parts of their images
+                os.link(path, to, follow_symlinks=False)
+    for path in (at, *at.rglob("*")):
+        os.utime(path, (epoch, epoch), follow_symlinks=False)
+    return at
 
 
 def _key(wanted: Payload) -> str:

@@ -31,11 +31,22 @@ OURS = {"/boot/efi", "/boot/grub", "/boot/grub/grub.cfg", "/etc/fstab", "/lost+f
 
 
 def made(
-    base: Base, last: Path, out: Path, cache: Path, *, epoch: int = EPOCH, more: int = 0
+    base: Base,
+    last: Path,
+    out: Path,
+    cache: Path,
+    *,
+    epoch: int = EPOCH,
+    payloads: Path | None = None,
 ) -> Disk:
     """The two halves of making a disk, one after the other."""
-    folder = out.with_name(f"{out.name}.making")
-    draft = begin(base, content(base, cache), folder, more=more, cache=cache)
+    folder, nothing = (out.with_name(f"{out.name}.{name}") for name in ("making", "nothing"))
+    below = content(base, cache)
+    if payloads is None:
+        nothing.mkdir()
+        nothing.chmod(below[""].mode)
+        os.utime(nothing, (below[""].mtime, below[""].mtime))
+    draft = begin(base, below, payloads or nothing, folder, epoch=epoch, cache=cache)
     return pack(draft, last, out, epoch=epoch)
 
 

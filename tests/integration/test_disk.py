@@ -22,7 +22,7 @@ from images.mounts import overlay
 from images.run import run
 from specs.errors import BakehouseError
 from specs.packages import TOOLS
-from tests.integration.disks import EPOCH, change, listing, made, make_base, write
+from tests.integration.disks import EPOCH, OURS, change, listing, made, make_base, write
 
 pytestmark = pytest.mark.root
 
@@ -115,14 +115,30 @@ def test_the_same_bits_in_other_surroundings(
     run(["cmp", str(tmp_path / "first.raw"), str(memory / "disk.raw")])
 
 
-def test_a_wrong_guess_of_the_size_gives_the_same_bits(
-    layers: list[Path], tools: Path, tmp_path: Path
+@pytest.mark.parametrize("size", [10, 10**9], ids=["fits", "needs a larger disk"])
+def test_payloads_are_on_the_disk_before_the_last_layer(
+    size: int, layers: list[Path], tools: Path, tmp_path: Path
 ) -> None:
+    payloads = tmp_path / "payloads"
+    write(payloads / "usr/lib/payload/blob", "payload" * 1000)
+    write(payloads / "usr/lib/payload/replaced", "first")
+    with overlay([layers[0], payloads], tmp_path / "last", tmp_path / "over") as merged:
+        write(merged / "usr/lib/payload/replaced", "then")
+        with write(merged / "usr/lib/large").open("r+b") as file:
+            file.truncate(size)
+        expected = listing(merged)
     base = Base(tuple(layers[:1]), EPOCH, Tools("test", tools))
-    first = made(base, layers[1], tmp_path / "first.raw", tmp_path / "cache")
-    second = made(base, layers[1], tmp_path / "second.raw", tmp_path / "cache", more=10**9)
-    assert first.size == second.size
-    assert first.digest == second.digest
+
+    disk = made(
+        base, tmp_path / "last", tmp_path / "disk.raw", tmp_path / "cache", payloads=payloads
+    )
+
+    with rootfs.mounted(disk.path, tmp_path / "mounted") as root:
+        found = listing(root)
+    for place in (found, expected):
+        for path in OURS & place.keys() | {"/boot", "/etc"}:
+            del place[path]
+    assert found == expected
     assert not list(tmp_path.glob("*.making"))
 
 

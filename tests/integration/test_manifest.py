@@ -54,7 +54,7 @@ def test_a_manifest_from_layers_is_that_of_the_merged_tree(
         lambda known, layer: tree.merge(known, tree.scan(layer, EPOCH)), lowers, {}
     )
 
-    manifest.record(last, seen, manifest.lowers(lowers, seen, EPOCH), EPOCH)
+    manifest.record(last, seen, manifest.lowers(lowers, EPOCH), EPOCH)
 
     told = (last / drift.MANIFEST).read_text()
     with overlay([*lowers, last], tmp_path / "top", tmp_path / "look") as merged:
