@@ -19,6 +19,7 @@ import pytest
 
 from images.lab import lab
 from images.machine import Description, Machine, booted
+from images.run import start
 from specs.plan import Role
 
 pytestmark = pytest.mark.root
@@ -58,6 +59,31 @@ print(failed)
 """Requests over four kept connections; prints what failed."""
 
 
+PARTING = """
+import http.client, json, sys, time
+host, half = sys.argv[1], b"x" * 32768
+idle = http.client.HTTPConnection(host, timeout=60)
+idle.request("GET", "/healthz")
+idle.getresponse().read()
+upload = http.client.HTTPConnection(host, timeout=60)
+upload.putrequest("PUT", "/files/parting")
+upload.putheader("Content-Length", str(2 * len(half)))
+upload.endheaders(half)
+time.sleep(0.5)
+print("under way", flush=True)
+closed = idle.sock.recv(1)
+time.sleep(2)
+upload.send(half)
+answer = upload.getresponse()
+answer.read()
+last = [answer.status, answer.will_close]
+after = http.client.HTTPConnection(host, timeout=60)
+after.request("GET", "/healthz")
+print(json.dumps([closed.decode(), last, after.getresponse().status]))
+"""
+"""A connection on which nothing is asked, and an upload that goes on once that one has ended."""
+
+
 @pytest.fixture(scope="module")
 def server(hobby: Describe) -> Iterator[Machine]:
     """A first primary, everything started."""
@@ -90,6 +116,25 @@ def eventually(check: Callable[[], bool], seconds: float = 30) -> bool:
     while not (done := check()) and time.monotonic() < deadline:
         time.sleep(0.2)
     return done
+
+
+def test_at_the_end_of_a_drain_idle_connections_end_in_order_and_answers_are_whole(
+    server: Machine, tmp_path: Path
+) -> None:
+    script, told = tmp_path / "parting.py", tmp_path / "told"
+    script.write_text(PARTING, encoding="utf-8")
+    users = start(server.lab.client([sys.executable, str(script), server.address.v4]), output=told)
+    try:
+        assert eventually(lambda: told.exists() and "under way" in told.read_text())
+        done = server.run("python3 -IB -m bakehouse.drain 20", timeout=60)
+        users.popen.wait(30)
+    finally:
+        users.stop()
+    assert json.loads(done.stdout) == {"left": 0}
+    idle, upload, after = json.loads(told.read_text().splitlines()[-1])
+    assert idle == "", "the idle connection was closed, not reset"
+    assert upload == [201, True], "the upload was answered, and the connection ends with that"
+    assert after == 200, "who comes now is answered"
 
 
 def test_both_replicas_answer(server: Machine) -> None:
