@@ -37,9 +37,12 @@ class Journal:
 
     path: Path
 
-    def write(self, epoch: int, event: str, **facts: Any) -> None:
-        """Add a step of a swap. `facts` must be plain data, and no secret."""
-        self._append({"time": stamp(), "epoch": epoch, "event": event, **facts})
+    def write(self, epoch: int, event: str, *, durable: bool = True, **facts: Any) -> None:
+        """Add a step of a swap. `facts` must be plain data, and no secret.
+
+        What somebody else has recorded as well need not be `durable`.
+        """
+        self._append({"time": stamp(), "epoch": epoch, "event": event, **facts}, durable=durable)
 
     def record(self, deed: Deed, outcome: str, **facts: Any) -> None:
         """Add a deed. `facts` must be plain data, and no secret."""
@@ -83,8 +86,9 @@ class Journal:
         """The steps of swaps alone, oldest first."""
         return (entry for entry in self.entries() if "epoch" in entry)
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        """Make a line durable; one that a crash cut short stays its own."""
+    def _append(self, entry: dict[str, Any], *, durable: bool = True) -> None:
+        """Add a line, which a power failure does not take when it is `durable`; one that a crash
+        cut short stays its own."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(entry)
         with self.path.open("ab+") as file:
@@ -95,7 +99,8 @@ class Journal:
                 line = "\n" + line if torn else line
             file.write(line.encode() + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
 
 
 def journal(home: Home, spec: str) -> Journal:

@@ -98,9 +98,9 @@ class Run:
         assert self.green is not None
         return self.green
 
-    def record(self, event: str, **facts: Any) -> None:
-        """A line in the journal."""
-        self.journal.write(self.epoch, event, **facts)
+    def record(self, event: str, *, durable: bool = True, **facts: Any) -> None:
+        """A line in the journal; as `Journal.write`."""
+        self.journal.write(self.epoch, event, durable=durable, **facts)
 
     def note(self, line: str) -> None:
         """Something that the person must learn, whatever comes of the run."""

@@ -145,7 +145,8 @@ def told(run: Run, line: str) -> None:
         return
     run.heard = float(entry.get("at", run.heard))
     run.progress.say(" ".join(str(entry[key]) for key in ("step", "what", "probe") if key in entry))
-    run.record("green", **{k: v for k, v in entry.items() if k not in ("epoch", "event")})
+    known = {key: value for key, value in entry.items() if key not in ("epoch", "event")}
+    run.record("green", durable=False, **known)
 
 
 def ended(run: Run, code: int, status: dict[str, Any]) -> None:

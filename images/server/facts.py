@@ -64,6 +64,8 @@ class Facts:
     serves: bool = False
     """Every web app is up on green."""
     forwarded: bool = False
+    answered: bool = False
+    """Whoever waits for the answer of a request that ran on at the hold has it."""
     followed: bool = False
     reconciled: bool = False
     working: bool = False

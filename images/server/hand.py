@@ -38,7 +38,7 @@ from .session import Session
 from .state import ProgramError
 
 WAIT: Final = 1.0
-"""Seconds that `late` waits for an answer that is ready."""
+"""Seconds that `late` waits for an answer that is ready, unless the question says."""
 
 Answer = dict[str, Any]
 Question = Mapping[str, Any]
@@ -87,7 +87,7 @@ class Hand(Session):
         """
         role = guard.status()
         facts: Answer = {"role": role, "left": role["left"], "hold": holding.now()}
-        facts |= {"running": holding.running(), "workers": acts.active(acts.workers())}
+        facts |= {"running": len(holding.running()), "workers": acts.active(acts.workers())}
         if not state.server()["postgres"]:
             return {**facts, "postmaster": False, "lsn": "", "paused": False, "target": "here"}
         known = (state.cluster_folder(acts.version()) / "PG_VERSION").exists()
@@ -114,8 +114,8 @@ class Hand(Session):
         return {"rows": [dict(zip(names, row, strict=True)) for row in rows]}
 
     def running(self, _: Question) -> Answer:
-        """How many requests the held apps are still answering here."""
-        return {"running": holding.running()}
+        """How many requests the held apps are still answering here, and how many are `young`."""
+        return self.requests()
 
     def probe(self, _: Question) -> Answer:
         """An app's own way to a write was answered: through the pooler, by a primary."""
@@ -163,13 +163,14 @@ class Hand(Session):
         return {}
 
     def hold(self, _: Question) -> Answer:
-        """New requests to apps with files wait; `running` ones go on."""
+        """New requests to apps with files wait, and the answers to slow ones that go on."""
         holding.hold()
-        return {"running": holding.running()}
+        late.hold(self.slow)
+        return self.requests()
 
     def hold_answers(self, _: Question) -> Answer:
         """Requests that still run are answered once what they wrote was carried; how many."""
-        return {"held": late.hold()}
+        return {"held": late.hold(holding.running())}
 
     def checkpoint(self, _: Question) -> Answer:
         """What was dirty at the start is on the disk."""
@@ -237,13 +238,13 @@ class Hand(Session):
         holding.forward()
         return {}
 
-    def late(self, _: Question) -> Answer:
-        """As soon as one of the held answers is `ready`, else after `WAIT`; `running` as above.
+    def late(self, question: Question) -> Answer:
+        """As soon as one of the held answers is `ready`, else after `seconds`; `running` as above.
 
         Asked again within `late.SECONDS`, or the answers go out.
         """
-        ready = late.wait(WAIT)
-        return {"ready": [list(pair) for pair in ready], "running": holding.running()}
+        ready = late.wait(float(question.get("seconds", WAIT)))
+        return {"ready": [list(pair) for pair in ready], **self.requests()}
 
     def let_answer(self, question: Question) -> Answer:
         """What the requests of these `answers` wrote was carried: they go out."""

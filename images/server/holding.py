@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pwd
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,9 @@ FORWARD: Final = 10_000
 
 HOLD: Final = state.RUN / "hold"
 """What becomes of held requests: `hold`, `here`, `peer`."""
+
+Pair = tuple[int, int]
+"""A connection by its ends on loopback: the replica's port, and Caddy's."""
 
 DRAINING: Final = state.ROOT / "run/caddy/draining"
 TABLE: Final = "bakehouse_swap"
@@ -81,18 +84,24 @@ def table(held: list[int], owner: int, verdict: str) -> str:
     )
 
 
-def running() -> int:
+def running() -> set[Pair]:
     """Requests of Caddy that these apps are still answering here."""
-    if not ports():
-        return 0
-    sockets = list(established(Path("/proc/net/tcp").read_text()))
+    own = set(ports())
+    return answering(Path("/proc/net/tcp").read_text(), caddy(), own) if own else set()
+
+
+def answering(text: str, owner: int, own: Collection[int]) -> set[Pair]:
+    """Caddy's connections to the ports of its `own` apps, by /proc/net/tcp.
+
+    Those that were led to the holder look the same at Caddy's end, and are left out.
+    """
+    sockets = list(established(text))
     waiting = {there for here, there, _ in sockets if here[1] == HOLDER}
-    owner, own = caddy(), set(ports())
-    return sum(
-        1
+    return {
+        (there[1], here[1])
         for here, there, uid in sockets
         if uid == owner and there[1] in own and here not in waiting
-    )
+    }
 
 
 def established(text: str) -> Iterator[tuple[tuple[str, int], tuple[str, int], int]]:

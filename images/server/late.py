@@ -12,16 +12,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from . import holding
+from .holding import Pair
 from .state import ProgramError
-
-Pair = tuple[int, int]
-"""A connection by its ends on loopback: the replica's port, and Caddy's."""
 
 TABLE: Final = "bakehouse_late"
 NOTHING: Final = f"table ip {TABLE}\ndelete table ip {TABLE}\n"
@@ -36,10 +33,10 @@ SOON: Final = 0.05
 """Seconds between two looks for an answer."""
 
 
-def hold() -> int:
-    """Answers that have not begun wait from now on; how many there are."""
+def hold(requests: Collection[Pair]) -> int:
+    """Of these requests, answers that have not begun wait from now on, and no others; how many."""
     try:
-        pairs = unanswered(_ss(), callers())
+        pairs = unanswered(_ss(), requests) if requests else set()
         _nft(table(pairs) if pairs else NOTHING)
     except ProgramError as error:  # no reason to give a swap up: they are answered at once then
         print(f"<4>answers are not held back: {error}", file=sys.stderr)
@@ -99,14 +96,7 @@ def elements(held: Mapping[Pair, int]) -> str:
     )
 
 
-def callers() -> set[Pair]:
-    """Caddy's connections to apps with files."""
-    owner, own = holding.caddy(), set(holding.ports())
-    sockets = holding.established(Path("/proc/net/tcp").read_text())
-    return {(there[1], here[1]) for here, there, uid in sockets if uid == owner and there[1] in own}
-
-
-def unanswered(text: str, known: set[Pair]) -> set[Pair]:
+def unanswered(text: str, known: Collection[Pair]) -> set[Pair]:
     """Those of the `known` connections on which Caddy has received nothing yet, by `ss -tinHO`.
 
     ss(8) leaves out a counter that is zero.
@@ -119,7 +109,7 @@ def unanswered(text: str, known: set[Pair]) -> set[Pair]:
         here, there = (word.rpartition(":")[2] for word in words[2:4])
         if here.isdecimal() and there.isdecimal():
             found.add((int(there), int(here)))
-    return found & known
+    return found.intersection(known)
 
 
 def listed(text: str) -> dict[Pair, int]:

@@ -120,12 +120,13 @@ def watch() -> int:
     while True:
         found = result(order, final=False)
         lines = journal.Journal(int(order["epoch"])).lines()
-        for line in lines[printed:]:
+        new = lines[printed:]
+        for line in new:
             print(json.dumps(line), flush=True)
         printed = len(lines)
         if found:
             return CODES[found["state"]]
-        if not stopped():
+        if new or not stopped():  # nothing is started beside a swap that gets on
             seen = time.monotonic()
         elif time.monotonic() > seen + BEGINS:
             print(f"{UNIT} does not run and left no result", file=sys.stderr)

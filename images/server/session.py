@@ -1,16 +1,31 @@
-"""One session's connections to this server's own Postgres and pooler."""
+"""What one session of the hand keeps from question to question."""
 
 from __future__ import annotations
 
-from . import wire
+from . import holding, wire
+from .holding import Pair
 
 
 class Session:
-    """Connections that are opened when they are first needed, and then stay."""
+    """Connections to this server's own Postgres and pooler, opened when they are first needed; and
+    the requests that the first look at them found."""
 
     def __init__(self) -> None:
         self._postgres: wire.Wire | None = None
         self._console: wire.Wire | None = None
+        self._slow: frozenset[Pair] | None = None
+
+    @property
+    def slow(self) -> frozenset[Pair]:
+        """Requests that the first look found: what of them runs still is a slow transfer."""
+        if self._slow is None:
+            self._slow = frozenset(holding.running())
+        return self._slow
+
+    def requests(self) -> dict[str, int]:
+        """How many are `running`, and how many of them are `young`: they may be waited for."""
+        slow, now = self.slow, holding.running()
+        return {"running": len(now), "young": len(now - slow)}
 
     def postgres(self) -> wire.Wire:
         """This server's Postgres."""

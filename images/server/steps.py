@@ -7,10 +7,25 @@ the table in `swap` holds them against its gate. Whatever goes wrong is a Progra
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from . import acts, guard, holding, late, pooling, prepare, release, replication, state, sync, wire
+from . import (
+    acts,
+    carrying,
+    guard,
+    holding,
+    late,
+    pooling,
+    prepare,
+    release,
+    replication,
+    state,
+    sync,
+    wire,
+)
+from .asking import LostError
 from .facts import Facts
 from .state import ProgramError
 from .swapping import Pass, Swap, unit
@@ -23,6 +38,9 @@ PAUSE: Final = 3.0
 
 FILES: Final = 10.0
 """Seconds that the last pass over the files may still take once the database has stopped."""
+
+SHORTLY: Final = 0.2
+"""Seconds in which a request that ran on at the hold, and is no slow transfer, is answered."""
 
 SOON: Final = 0.002
 """Seconds between two looks inside the pause."""
@@ -69,28 +87,36 @@ def stop_workers(swap: Swap) -> Facts:
 
 def settle(swap: Swap) -> Facts:
     """What the workers left: the stop then finds few dirty pages, the last pass few files."""
-    if swap.facts.database:
-        swap.line.ask("checkpoint", limit=60)
+    swap.line.ask("running")  # who is found here and at the hold is a slow transfer
     sync.run(sync.folders(swap.server))
     swap.ready = sync.Ready(sync.folders(swap.server))
+    if swap.facts.database:
+        swap.line.ask("checkpoint", limit=60)
     return replace(swap.facts, settled=True)
 
 
 def hold(swap: Swap) -> Facts:
     """New requests to apps with files wait; running ones end, or go on and are carried later.
 
-    From then on the answers of those wait, too, so whatever was answered before is in the pass.
+    The answers of those wait, too, so whatever was answered before is in the pass. Slow transfers
+    would not end in time: theirs are held at once.
     """
     ready = swap.ready or sync.Ready(sync.folders(swap.server))
-    swap.line.ask("hold")
+    found = swap.line.ask("hold")
     end = time.monotonic() + RUNNING_ENDS
-    while (running := swap.line.ask("running")["running"]) and time.monotonic() < end:
-        time.sleep(0.01)
-    if running:
+    while young(found) and time.monotonic() < end:
+        time.sleep(0.005)
+        found = swap.line.ask("running")
+    if young(found):
         swap.line.ask_if_known("hold_answers")
-    swap.late = bool(running)
+    swap.late, swap.soon = bool(found["running"]), bool(young(found))
     swap.files = Pass(ready)
     return replace(swap.facts, held=True)
+
+
+def young(found: Mapping[str, Any]) -> int:
+    """How many running requests may be expected to end soon; an older blue cannot tell."""
+    return int(found.get("young", found["running"]))
 
 
 def pause(swap: Swap) -> Facts:
@@ -206,6 +232,21 @@ def serve(swap: Swap) -> Facts:
     """Recorded: green serves for good."""
     guard.serve(swap.epoch)
     return replace(swap.facts, green="serving")
+
+
+def answer_held(swap: Swap) -> Facts:
+    """Requests that ran on at the hold and are answered by now: their users wait no longer.
+
+    Slow transfers, and whatever fails here, are seen to when all else is done.
+    """
+    if swap.soon:
+        try:
+            carrying.late_pass(swap, SHORTLY)
+        except LostError:
+            raise
+        except ProgramError as error:
+            swap.journal.write("10 answers", "left", why=str(error))
+    return replace(swap.facts, answered=True)
 
 
 def follow(swap: Swap) -> Facts:

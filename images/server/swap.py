@@ -21,10 +21,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
-from . import guard, orders, prepare, state, sync
-from .asking import Line, LostError, RefusedError
+from . import carrying, guard, orders, prepare, state, sync
+from .asking import Line, LostError
 from .facts import End, Facts, Phase, ended, lacks_time, outcome, pending
 from .journal import Journal
 from .look import look
@@ -153,32 +153,18 @@ def late_files(swap: Swap) -> None:
     since is not carried again, unless the unit was killed in between. Ends when another swap
     begins: the files here are then carried themselves.
     """
-    paths, end = sync.folders(swap.server), time.monotonic() + LATE
+    end = time.monotonic() + LATE
     running, passes = swap.late, 0
     while running and time.monotonic() < end:
         if not ours(swap):
             return
-        found = ending(swap)
+        found = carrying.late_pass(swap)
         running = bool(found["running"])  # a last pass after the last request
-        sync.run(paths, "late", swap.known)
         passes += 1
-        if found["ready"]:
-            swap.line.ask("let_answer", answers=found["ready"])
-        elif running:
+        if running and not found["ready"]:
             time.sleep(BETWEEN)
     swap.line.ask("stop_apps", limit=120)
     swap.journal.write("11 late files", "done", passes=passes)
-
-
-def ending(swap: Swap) -> dict[str, Any]:
-    """What of the requests at blue still runs, and whose answers are `ready`; at once, or as soon
-    as one is. Without that an upload's file comes a moment after its answer."""
-    try:
-        found = swap.line.ask_if_known("late")
-    except RefusedError as error:
-        swap.journal.write("11 late files", "not held", why=str(error))
-        found = None
-    return found or {"ready": [], **swap.line.ask("running")}
 
 
 def ours(swap: Swap) -> bool:

@@ -34,6 +34,8 @@ class Swap:
     files: Pass | None = None
     late: bool = True
     """Whether requests may have run on blue that began before the hold; known by who held."""
+    soon: bool = True
+    """Whether some of them are no slow transfers: their answers wait, users with them."""
     known: frozenset[str] = frozenset()
     """If so: what was carried in the pause."""
     database: wire.Wire | None = None

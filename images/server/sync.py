@@ -118,8 +118,8 @@ OPENED: Final = 10.0
 class Ready:
     """A pass whose other end already runs and waits for our first word.
 
-    It reads no folder before it has our filters, so it may be opened early: what is left for the
-    pass itself is one start of rsync here.
+    It reads no folder before it has our filters. So all of it may be started early, and held apart
+    by the remote shell that our rsync is given.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -127,27 +127,34 @@ class Ready:
         for end in self.ends.values():
             assert end.stdout is not None
             select.select([end.stdout], [], [], OPENED)  # it begins with its version
+        self.wait, self.go = os.pipe()
+        self.passes = [
+            subprocess.Popen(tied(path, self._relay(end)), stdin=subprocess.DEVNULL)
+            for path, end in self.ends.items()
+        ]
 
     @staticmethod
     def _open(path: str) -> subprocess.Popen[bytes]:
         words = ["ssh", "-F", CONFIG, "-oControlPath=none", "peer", *asked(path)]
         return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
+    def _relay(self, end: subprocess.Popen[bytes]) -> str:
+        assert end.stdin is not None
+        assert end.stdout is not None
+        return relay(self.wait, end.stdin.fileno(), end.stdout.fileno())
+
     def run(self) -> None:
         """The pass; in its place a whole new one when an end was lost meanwhile."""
-        running = []
-        for path, end in self.ends.items():
-            assert end.stdin is not None
-            assert end.stdout is not None
-            words = [*command(path, "mirror", own_socket()), f"--rsh={relay(end)}"]
-            running.append(subprocess.Popen(words, stdin=subprocess.DEVNULL))
-        codes = [process.wait() for process in running]
+        os.write(self.go, b"\n" * len(self.passes))
+        codes = [process.wait() for process in self.passes]
         self.close()
         if any(code not in (0, VANISHED) for code in codes):
             run(list(self.ends))
 
     def close(self) -> None:
         """Hang up; the other end goes with the connection."""
+        os.close(self.wait)
+        os.close(self.go)
         for end in self.ends.values():
             for pipe in (end.stdin, end.stdout):
                 if pipe is not None:
@@ -172,16 +179,26 @@ def asked(path: str) -> list[str]:
     return words
 
 
-def relay(end: subprocess.Popen[bytes]) -> str:
-    """A remote shell that only ties rsync to the ends of a connection that is open already.
+def tied(path: str, shell: str) -> list[str]:
+    """A pass by this remote shell in the place of ssh.
 
-    It ends when the other end does: rsync waits for that, and keeps its own side open.
+    By default rsync lets its remote shell's output be non-blocking (rsync(1), --blocking-io), which
+    ssh copes with and `cat` does not: it ends at the first full buffer.
     """
-    assert end.stdin is not None
-    assert end.stdout is not None
+    return [*command(path, "mirror", own_socket()), "--blocking-io", f"--rsh={shell}"]
+
+
+def relay(wait: int, there: int, back: int) -> str:
+    """A remote shell that waits for a line from `wait`, and then only ties rsync to two pipes.
+
+    All three are ours, by their numbers. It ends when the other end does: rsync waits for that, and
+    keeps its own side open.
+    """
     ours = f"/proc/{os.getpid()}/fd"
-    there, back = f"{ours}/{end.stdin.fileno()}", f"{ours}/{end.stdout.fileno()}"
-    line = f"exec 3<&0; cat <&3 >{there} & cat <{back}; kill $! 2>/dev/null || :"
+    line = (
+        f"exec 3<&0; read -r _ <{ours}/{wait} || exit 1; cat <&3 >{ours}/{there} & "
+        f"cat <{ours}/{back}; kill $! 2>/dev/null || :"
+    )
     return f"/bin/sh -c '{line}'"
 
 

@@ -66,6 +66,7 @@ TABLE: Final = (
     Step("10 apps", _F, steps.start_apps, lambda f: f.serves, "retry", needs_blue=False),
     Step("10 forward", _F, steps.forward, lambda f: f.forwarded, "retry"),
     Step("10 serve", _F, steps.serve, lambda f: f.green == "serving", "retry", needs_blue=False),
+    Step("10 answers", _F, steps.answer_held, lambda f: f.answered, "retry"),
     Step("11 follow", _F, steps.follow, _sql(lambda f: f.followed), "retry"),
     Step("11 reconcile", _F, steps.reconcile, lambda f: f.reconciled, "retry", needs_blue=False),
     Step("11 work", _F, steps.work, lambda f: f.working, "retry", needs_blue=False),

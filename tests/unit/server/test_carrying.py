@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,16 @@ def test_a_late_pass_takes_nothing_away() -> None:
     assert "--exclude=/postgres" in mirror
     assert mirror[-2:] == ["peer:/data/", "/data/"]
     assert "--exclude=/postgres" not in sync.command("/srv/mail", "mirror", Path("/s"))
+
+
+def test_the_last_pass_waits_for_its_turn_and_outlasts_a_full_pipe() -> None:
+    """By output that does not block `cat` ended at the first full buffer, the pass with it."""
+    shell = sync.relay(7, 8, 9)
+    ours = f"/proc/{os.getpid()}/fd"
+    assert shell.startswith(f"/bin/sh -c 'exec 3<&0; read -r _ <{ours}/7 || exit 1; cat <&3")
+    words = sync.tied("/srv/mail", shell)
+    assert {"--blocking-io", "--delete", f"--rsh={shell}"} < set(words)
+    assert words.index(f"--rsh={shell}") > words.index(f"--rsh={sync.shell(sync.own_socket())}")
 
 
 def test_what_was_deleted_since_is_not_carried_again(tmp_path: Path) -> None:

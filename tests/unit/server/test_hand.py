@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from images.server import guard, hand, holding, peer, pooling, roles, sending, state, volume
+from images.server import (
+    guard,
+    hand,
+    holding,
+    peer,
+    pooling,
+    roles,
+    sending,
+    state,
+    steps,
+    volume,
+)
 from images.server.roles import RefusedError, Role
 from images.server.state import ProgramError
 
@@ -145,6 +156,24 @@ def test_established_connections_are_read_from_the_kernels_table() -> None:
         (("0100007F", 19999), ("0100007F", 50000), 0),
         (("0100007F", 50000), ("0100007F", 20000), 542),
     ]
+
+
+def test_a_request_that_waits_at_the_holder_is_none_that_an_app_answers() -> None:
+    """Caddy's end of it looks like that of a running one; its answer must not be held back."""
+    text = (
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+        "   0: 0100007F:4E1F 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0\n"
+        "   1: 0100007F:C350 0100007F:4E20 01 00000000:00000000 00:00000000 00000000   542\n"
+        "   2: 0100007F:C351 0100007F:4E21 01 00000000:00000000 00:00000000 00000000   542\n"
+        "   3: 0100007F:C352 0100007F:4E21 01 00000000:00000000 00:00000000 00000000   997\n"
+        "   4: 0100007F:C353 0100007F:1F40 01 00000000:00000000 00:00000000 00000000   542\n"
+    )
+    assert holding.answering(text, 542, {20000, 20001}) == {(20001, 0xC351)}
+
+
+def test_slow_transfers_are_not_waited_for() -> None:
+    assert steps.young({"running": 3, "young": 1}) == 1
+    assert steps.young({"running": 3}) == 3, "an older server cannot tell"
 
 
 def test_the_pooler_leads_here_or_to_the_peer() -> None:

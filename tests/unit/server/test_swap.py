@@ -27,6 +27,7 @@ CLAIMED = replace(FENCED, green="claimed")
 FLOWING = replace(
     CLAIMED, blue="following", pointed=True, primary=True, released=True, resumed=True
 )
+SERVED = replace(FLOWING, serves=True, forwarded=True, green="serving")
 
 
 def following(facts: Facts) -> str:
@@ -57,11 +58,9 @@ def following(facts: Facts) -> str:
         (FLOWING, "10 apps"),
         (replace(FLOWING, serves=True), "10 forward"),
         (replace(FLOWING, serves=True, forwarded=True), "10 serve"),
-        (replace(FLOWING, serves=True, forwarded=True, green="serving"), "11 follow"),
-        (
-            replace(FLOWING, serves=True, forwarded=True, green="serving", followed=True),
-            "11 reconcile",
-        ),
+        (SERVED, "10 answers"),
+        (replace(SERVED, answered=True), "11 follow"),
+        (replace(SERVED, answered=True, followed=True), "11 reconcile"),
     ],
 )
 def test_the_probes_say_what_is_next(facts: Facts, name: str) -> None:
@@ -112,6 +111,7 @@ def test_without_a_database_files_and_apps_move_alone() -> None:
         "10 apps": {"serves": True},
         "10 forward": {"forwarded": True},
         "10 serve": {"green": "serving"},
+        "10 answers": {"answered": True},
         "11 reconcile": {"reconciled": True},
         "11 work": {"working": True},
     }
