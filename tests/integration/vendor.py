@@ -1,4 +1,7 @@
-"""A stand-in for a vendor's own Debian image: packages as they come, with cloud-init's defaults."""
+"""A stand-in for a vendor's own Debian image: packages as they come, with cloud-init's defaults.
+
+And the tools layer of such a bake.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from images import archive, disk
 from images.home import Home, build_lock, clear_work
 from images.locking import lock_of
 from images.mounts import overlay
-from images.ovens import layers
+from images.ovens import install, layers
 from images.ovens.job import Job
 from images.progress import Progress
 from images.recipe import prepare
@@ -53,17 +56,20 @@ def vendor_disk(home: Home, to: Path) -> Path:
     return to
 
 
+def tools(home: Home, to: Path) -> Path:
+    """A copy of the tools layer, of the release's present packages, as the new folder `to`."""
+    with _job(home, to) as job:
+        install.core(job)
+        layers.other(job, "tools")
+        with layers.whole(job, "tools") as tree:
+            run(["cp", "--archive", str(tree), str(to)])
+    return to
+
+
 @contextmanager
 def _laid_out(home: Home, to: Path) -> Iterator[Vendor]:
     """systemd, cloud-init, SSH and a network that asks for its address; no file of ours."""
-    file = to.with_suffix(".yaml")
-    file.write_text(SPEC, encoding="utf-8")
-    spec, progress = read(file), Progress()
-    with build_lock(home, "vendor", progress.note):
-        clear_work(home)
-        lock = lock_of(spec, file, home, progress)
-        job = Job(prepare(spec, file, lock), lock, home, progress.say)
-        archive.fetch(spec.system, lock, home, job.say)
+    with _job(home, to) as job:
         stack = layers.server(job)
         scratch = home.work / "vendor"
         upper = scratch / "upper"
@@ -72,4 +78,18 @@ def _laid_out(home: Home, to: Path) -> Iterator[Vendor]:
             (tree / "etc/resolv.conf").unlink(missing_ok=True)
             (tree / "etc/resolv.conf").symlink_to(RESOLV)
             yield Vendor(job, tree, upper)
+
+
+@contextmanager
+def _job(home: Home, to: Path) -> Iterator[Job]:
+    """A bake of `SPEC` up to its packages; files beside `to` take its name."""
+    file = to.with_suffix(".yaml")
+    file.write_text(SPEC, encoding="utf-8")
+    spec, progress = read(file), Progress()
+    with build_lock(home, "vendor", progress.note):
+        clear_work(home)
+        lock = lock_of(spec, file, home, progress)
+        job = Job(prepare(spec, file, lock), lock, home, progress.say)
+        archive.fetch(spec.system, lock, home, job.say)
+        yield job
         clear_work(home)
