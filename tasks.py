@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -202,10 +203,15 @@ def diff(_: Context, old: str, new: str, store: str = "", json: bool = False) ->
     """Compare two specs, locks, images or generations: packages, fixes, files, ports and more."""
     from images import compare
     from images.home import find_home
+    from images.isolation import isolate
     from images.paint import painted
 
     home = find_home(store)
-    found = compare.compare(home, *(compare.side(home, word, _recipe) for word in (old, new)))
+    one, two = (compare.side(home, word, _recipe) for word in (old, new))
+    if one.raw and two.raw:
+        with suppress(OSError):  # without root, which the comparison tells
+            isolate()
+    found = compare.compare(home, one, two)
     emit(json, [asdict(change) for change in found.changes], painted(found.lines()))
 
 

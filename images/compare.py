@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from cloudinit.firewall import open_ports
 from images import store, stored_plan
+from images.compare_files import between
 from images.fixes import Fixes, fixes
 from images.home import Home
 from images.recipe import Recipe
@@ -33,13 +34,15 @@ class Side:
     """One of the two. `facts` maps a kind (`file`, `port`) to its names, and each to what it is.
 
     A kind is compared when both sides have it: a lock knows of packages only, and a spec without
-    one of all but packages. `size` is bytes of the disk, 0 when not baked.
+    one of all but packages. `size` is bytes of the disk, 0 when not baked; `raw` is the disk of a
+    published image.
     """
 
     name: str
     lock: Lock | None
     facts: Mapping[str, Mapping[str, str]]
     size: int = 0
+    raw: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Change:
 
     def lines(self) -> Iterator[str]:
         """The difference as a person reads it; files as a unified diff of their text."""
-        mark = "~" if self.old and self.new else "+" if self.new else "-"
+        both = self.kind == "files" or (self.old and self.new)
+        mark = "~" if both else "+" if self.new else "-"
         if self.kind != "file":
             values = " → ".join(value for value in (self.old, self.new) if value)
             yield f"{mark} {self.kind} {self.name} {values}{self._fixes()}".rstrip()
@@ -101,11 +105,15 @@ def of_image(home: Home, image: store.Image, name: str) -> Side:
     facts = _of_document((folder / "bake.yaml").read_text(encoding="utf-8"))
     with suppress(BakehouseError):
         facts |= _of_plan(stored_plan.load(home, image.id).image)
-    return _side(name, _lock(folder / "spec.lock"), facts, image.size)
+    found = _side(name, _lock(folder / "spec.lock"), facts, image.size)
+    return replace(found, raw=store.raw_path(home, image.id))
 
 
 def compare(home: Home, old: Side, new: Side) -> Comparison:
-    """What turns `old` into `new`, with the CVEs that the new packages' changelogs name."""
+    """What turns `old` into `new`, with the CVEs that the new packages' changelogs name.
+
+    Of two images as root also the files that packages brought or changed.
+    """
     found = fixes(home, old.lock, new.lock) if old.lock and new.lock else Fixes({})
     notes = [
         f"{one.name} does not tell, so not compared: {', '.join(missing)}"
@@ -114,14 +122,22 @@ def compare(home: Home, old: Side, new: Side) -> Comparison:
     ]
     if found.unread:
         notes.append(f"no changelog at hand, fixes unknown: {', '.join(found.unread)}")
+    changed = [
+        replace(change, fixes=found.ids.get(change.name, ()))
+        if change.kind == "package"
+        else change
+        for change in changes(old, new)
+    ]
+    if old.raw and new.raw:
+        told = old.facts["file"].keys() | new.facts["file"].keys()
+        try:
+            changed += [Change(*one) for one in between(old.raw, new.raw, told)]
+        except (BakehouseError, OSError) as error:
+            notes.append(
+                f"files that packages brought are not compared: {str(error).splitlines()[0]}"
+            )
     return Comparison(
-        tuple(
-            replace(change, fixes=found.ids.get(change.name, ()))
-            if change.kind == "package"
-            else change
-            for change in changes(old, new)
-        ),
-        tuple(notes),
+        tuple(sorted(changed, key=lambda change: (change.kind, change.name))), tuple(notes)
     )
 
 

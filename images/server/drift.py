@@ -97,11 +97,15 @@ def write(file: Path, found: Mapping[str, Facts]) -> None:
     file.chmod(0o644)
 
 
+def read(root: Path) -> dict[str, Facts]:
+    """The manifest in a tree. Raises OSError without one."""
+    lines = (root / MANIFEST).read_text(encoding="utf-8").splitlines()
+    return {path: tuple(found) for path, *found in map(json.loads, lines)}
+
+
 def compare(root: Path) -> dict[str, Any]:
     """What changed, came and went since the bake. Raises OSError without a manifest."""
-    lines = (root / MANIFEST).read_text(encoding="utf-8").splitlines()
-    known = {path: tuple(found) for path, *found in map(json.loads, lines)}
-    return differences(known, dict(entries(root, sys.maxsize)))
+    return differences(read(root), dict(entries(root, sys.maxsize)))
 
 
 def differences(known: Mapping[str, Facts], found: Mapping[str, Facts]) -> dict[str, Any]:

@@ -110,6 +110,7 @@ def test_a_changed_line_is_planned_baked_and_told(pair: Pair, home: Home) -> Non
     difference = run(invoke(*words), cwd=ROOT).stdout
     assert "~ file /etc/caddy/Caddyfile" in difference
     assert [line for line in difference.splitlines() if "X-Test" in line]
+    assert "not compared" not in difference and "~ files" not in difference
     assert leftovers(spec, home) == []
     spec.write_text(before)
 
