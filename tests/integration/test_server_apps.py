@@ -59,6 +59,17 @@ print(failed)
 """Requests over four kept connections; prints what failed."""
 
 
+LOST = """
+table ip lost {
+  chain output {
+    type filter hook output priority -150; policy accept;
+    meta skuid caddy ip daddr 127.0.0.1 tcp dport 20000-20001 tcp flags & (syn | ack) == syn \
+      numgen inc mod 2 0 counter drop
+  }
+}
+"""
+"""Every other attempt of Caddy's to reach a replica is lost."""
+
 PARTING = """
 import http.client, json, sys, time
 host, half = sys.argv[1], b"x" * 32768
@@ -135,6 +146,16 @@ def test_at_the_end_of_a_drain_idle_connections_end_in_order_and_answers_are_who
     assert idle == "", "the idle connection was closed, not reset"
     assert upload == [201, True], "the upload was answered, and the connection ends with that"
     assert after == 200, "who comes now is answered"
+
+
+def test_a_write_whose_connection_takes_two_attempts_is_answered(server: Machine) -> None:
+    """As on a server that is too busy to take every first packet."""
+    server.run("nft -f -", stdin=LOST)
+    try:
+        assert [sign(server, f"lost-{number}")["id"] for number in range(3)]
+    finally:
+        dropped = server.run("nft list table ip lost; nft delete table ip lost").stdout
+    assert " packets 0 " not in dropped
 
 
 def test_both_replicas_answer(server: Machine) -> None:
