@@ -18,10 +18,6 @@ INTERVAL: Final = 1.0
 ROW: Final = 3
 """How often in a row a question must fail: one lost answer is no reason to go back."""
 
-GRACE: Final = 5.0
-"""Seconds that requests may take to end which run when the drain time is over: no new one begins
-on an old connection then."""
-
 LATE: Final = 60.0
 """Seconds that green may take to carry the last files of requests that ended at blue."""
 
@@ -43,10 +39,7 @@ def confirm(run: Run) -> None:
     """Old connections end at blue for the drain time, while green proves itself; then blue has no
     users any more, and green all files. Raises UnhealthyError as `prove`."""
     prove(run)
-    if not run.blue_off:
-        moving.quietly(run, run.blue, "drain", f"{GRACE:g}")
-    moving.tunnel_down(run)
-    moving.drain(run, False)
+    moving.see_off(run)
     late_files(run)
 
 

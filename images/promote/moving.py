@@ -20,6 +20,9 @@ PAUSE: Final = 2.0
 
 Told = TypeVar("Told")
 
+GRACE: Final = 5.0
+"""Seconds that requests which run when the drain time is over may take to end."""
+
 ARRIVAL: Final = 30.0
 """Seconds that may pass until green answers at the IP once the provider says that it has moved."""
 
@@ -124,10 +127,14 @@ def tunnel_up(run: Run) -> None:
         quietly(run, contact, "tunnel", *words)
 
 
-def tunnel_down(run: Run) -> None:
-    """No connection needs it any more."""
+def see_off(run: Run) -> None:
+    """The drain time is over: what is idle at blue is closed in order, so that nothing new begins
+    there, and what runs gets a grace; only then the tunnel goes."""
+    if not run.blue_off:
+        quietly(run, run.blue, "drain", f"{GRACE:g}")
     for contact in (run.there(), run.blue):
         quietly(run, contact, "tunnel", "down")
+    drain(run, False)
 
 
 def quietly(run: Run, contact: Contact, module: str, *words: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from images.marks import bad
 from images.progress import Progress
-from images.promote import blue_lost, green, watching
+from images.promote import blue_lost, green, moving, watching
 from images.promote.goal import OVER, Goal
 from images.promote.job import ACTIVE, GIVEN_UP, STANDBY, Job, labels
 from images.promote.lease import LostLeaseError, newest
@@ -49,6 +49,21 @@ def test_a_standby_that_was_chosen_is_known_by_its_id(site: Place) -> None:
     site.provider.power_off(old.id)
     found = green.find(look(site), goal)
     assert found is not None and found.name == old.name
+
+
+def test_the_tunnel_goes_after_the_connections_that_need_it(site: Place) -> None:
+    blue = site.add(1, "hobby-000000000001", STANDBY, 7, "following")
+    made = site.add(2, NEW.id, ACTIVE, 7, "serving")
+    goal = Goal(site.job(), blue.name, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        run = begun(site, goal, lease)
+        moving.see_off(run)
+        ends = [f"{made.name}: tunnel down", f"{blue.name}: tunnel down"]
+        assert site.done == [f"{blue.name}: drain 5", *ends]
+        site.done.clear()
+        run.blue_off = True
+        moving.see_off(run)
+        assert f"{blue.name}: drain 5" not in site.done
 
 
 def test_a_green_that_is_off_is_switched_on_before_anything_is_given_up(site: Place) -> None:
