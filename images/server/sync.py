@@ -24,6 +24,9 @@ CONFIG: Final = "/var/lib/bakehouse/peer/ssh_config"
 VANISHED: Final = 24
 """rsync's exit code when files went away while it read them (rsync(1)); the next pass tells."""
 
+PARTIAL: Final = 23
+"""The same when something could not be carried whole, such as a file that grew shorter."""
+
 OURS: Final = ("/postgres", "/lost+found")
 """In /data, but not to be carried: Postgres carries its own."""
 
@@ -81,34 +84,44 @@ def own_socket() -> Path:
 
 
 def run(paths: Sequence[str], kind: Kind = "mirror", known: Iterable[str] = ()) -> str:
-    """One pass over all folders, side by side; what rsync printed.
+    """One pass over all folders, side by side, and another one when a file changed under it; what
+    rsync printed.
 
     `known` files that are not here any more were taken away since, and are not carried again.
     Raises ProgramError when a pass failed; the other folders are then complete all the same.
     """
-    socket = own_socket()
     gone = sorted(path for path in known if not os.path.lexists(path))
+    ends = _pass(paths, kind, gone)
+    if any(end.returncode == PARTIAL for end in ends):
+        ends = _pass(paths, kind, gone)
+    failed = [
+        f"{path}: {' '.join(end.stderr.split()) or end.returncode}"
+        for path, end in zip(paths, ends, strict=True)
+        if end.returncode not in (0, VANISHED)
+    ]
+    if failed:
+        raise ProgramError(f"files were not carried: {'; '.join(failed)}")
+    return "".join(end.stdout for end in ends)
+
+
+def _pass(
+    paths: Sequence[str], kind: Kind, gone: Sequence[str]
+) -> list[subprocess.CompletedProcess[str]]:
+    """How rsync ended for each folder."""
     running = []
     for path in paths:
         Path(path).mkdir(parents=True, exist_ok=True)
+        without = (name for name in gone if name.startswith(f"{path}/"))
+        words = command(path, kind, own_socket(), without)
+        pipe = subprocess.PIPE
         running.append(
-            subprocess.Popen(
-                command(path, kind, socket, (x for x in gone if x.startswith(f"{path}/"))),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
         )
-    said, failed = [], []
+    ends = []
     for path, process in zip(paths, running, strict=True):
         out, err = process.communicate()
-        said.append(out)
-        if process.returncode not in (0, VANISHED):
-            failed.append(f"{path}: {' '.join(err.split()) or process.returncode}")
-    if failed:
-        raise ProgramError(f"files were not carried: {'; '.join(failed)}")
-    return "".join(said)
+        ends.append(subprocess.CompletedProcess(path, process.returncode, out, err))
+    return ends
 
 
 OPENED: Final = 10.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,41 @@ def test_the_last_pass_waits_for_its_turn_and_outlasts_a_full_pipe() -> None:
     words = sync.tied("/srv/mail", shell)
     assert {"--blocking-io", "--delete", f"--rsh={shell}"} < set(words)
     assert words.index(f"--rsh={shell}") > words.index(f"--rsh={sync.shell(sync.own_socket())}")
+
+
+@pytest.mark.parametrize(("codes", "passes"), [([0], 1), ([24], 1), ([23, 0], 2)])
+def test_a_file_that_grows_shorter_under_a_pass_costs_one_more(
+    codes: list[int], passes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = rsyncs(codes, monkeypatch)
+    assert sync.run([str(tmp_path / "files")]) == "carried\n"
+    assert began == ["rsync"] * passes
+
+
+@pytest.mark.parametrize(("codes", "passes"), [([23, 23], 2), ([11], 1), ([255], 1)])
+def test_what_a_pass_cannot_do_is_no_success(
+    codes: list[int], passes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = rsyncs(codes, monkeypatch)
+    with pytest.raises(ProgramError, match=r"were not carried: .*: rsync's words"):
+        sync.run([str(tmp_path / "files")])
+    assert began == ["rsync"] * passes
+
+
+def rsyncs(codes: list[int], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """In the place of processes: each ends with the next of these codes. Which were begun."""
+    began: list[str] = []
+
+    class Rsync:
+        def __init__(self, words: list[str], **_: object) -> None:
+            self.returncode = codes[len(began)]
+            began.append(words[0])
+
+        def communicate(self) -> tuple[str, str]:
+            return "carried\n", "rsync's words\n"
+
+    monkeypatch.setattr(subprocess, "Popen", Rsync)
+    return began
 
 
 def test_what_was_deleted_since_is_not_carried_again(tmp_path: Path) -> None:
