@@ -19,6 +19,7 @@ from typing import Final
 from images.garbage import Garbage
 from images.home import Home
 from images.providers import (
+    hetzner_floating,
     hetzner_images,
     hetzner_network,
     hetzner_notes,
@@ -121,16 +122,16 @@ class Hetzner:
 
     def floating_ip(self, name: str) -> FloatingIp:
         """The floating IP of this name or address."""
-        return hetzner_network.floating_ip(self.api, name)
+        return hetzner_floating.floating_ip(self.api, name)
 
     def create_floating_ip(self, name: str) -> FloatingIp:
         """The same, made when there is none."""
         spec = self.spec.name if self.spec else name
-        return hetzner_network.create_floating_ip(self.api, name, spec, self._place())
+        return hetzner_floating.create_floating_ip(self.api, name, spec, self._place())
 
     def assign(self, name: str, server: str) -> None:
         """Point the floating IP at a server."""
-        hetzner_network.assign(self.api, name, server)
+        hetzner_floating.assign(self.api, name, server)
 
     def forget(self, spec: str) -> None:
         """What was made for a spec beside its servers is gone: floating IPs, network, firewall,

@@ -8,7 +8,8 @@ import pytest
 from hcloud import APIException
 
 from images.providers.hetzner_api import Api, ElsewhereError, passing, told
-from images.providers.hetzner_network import firewall, floating_ip, network, rules
+from images.providers.hetzner_floating import floating_ip
+from images.providers.hetzner_network import firewall, network, rules
 from images.providers.offer import offer
 from images.providers.waiting import Waiting
 from specs.errors import BakehouseError, UsageError
