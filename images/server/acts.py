@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from . import guard, holding, late, pooling, release, replication, roles, state, wire
+from . import holding, late, pooling, record, release, replication, roles, state, wire
 from .roles import Role
 from .state import ProgramError
 
@@ -236,7 +236,7 @@ def drop_slot(postgres: wire.Wire, name: str) -> None:
 
 def retire(epoch: int) -> Role:
     """A server that was given up, and came back, writes no more: fenced, and Postgres stopped."""
-    role = guard.change(lambda found: roles.retire(found, epoch, state.boot_id()), fit_files)
+    role = record.change(lambda found: roles.retire(found, epoch, state.boot_id()), fit_files)
     stop_workers()
     if state.server()["postgres"]:
         stop_postgres(60)

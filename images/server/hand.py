@@ -28,6 +28,7 @@ from . import (
     late,
     pooling,
     preflight,
+    record,
     replication,
     roles,
     sending,
@@ -64,20 +65,20 @@ class Hand(Session):
     @staticmethod
     def _check(question: Question, needs: Roles) -> None:
         """Raises ProgramError unless the question's epoch and this server's role allow the verb."""
-        role, epoch, boot = guard.load(), _epoch(question), state.boot_id()
+        role, epoch, boot = record.load(), _epoch(question), state.boot_id()
         if epoch < role.epoch:
-            raise ProgramError(f"epoch {epoch} is over: this server is {guard.told(role)}")
+            raise ProgramError(f"epoch {epoch} is over: this server is {record.told(role)}")
         own = role.state in needs and role.epoch == epoch
         live = role.state != "armed" or role.boot == boot
         before = "serving" in needs and roles.primary(role, boot)
         if not (own and live) and not before:
-            raise ProgramError(f"{question['do']}: refused, this server is {guard.told(role)}")
+            raise ProgramError(f"{question['do']}: refused, this server is {record.told(role)}")
 
     def hello(self, _: Question) -> Answer:
         """What a preflight wants to know of this server (`preflight.facts`)."""
         database = state.server()["postgres"] is not None
         found = preflight.facts(self.postgres(), self.console()) if database else preflight.plain()
-        return {**found, "role": guard.status()}
+        return {**found, "role": record.status()}
 
     def status(self, _: Question) -> Answer:
         """The guard's role, and how far a swap went, by cheap probes.
@@ -85,7 +86,7 @@ class Hand(Session):
         `left` are seconds to the deadline (null when not armed), `lsn` is the cluster's latest
         checkpoint, `target` where the pooler leads, `hold` none, hold or forward.
         """
-        role = guard.status()
+        role = record.status()
         facts: Answer = {"role": role, "left": role["left"], "hold": holding.now()}
         facts |= {"running": len(holding.running()), "workers": acts.active(acts.workers())}
         if not state.server()["postgres"]:
@@ -101,8 +102,8 @@ class Hand(Session):
 
     def give_up(self, question: Question) -> Answer:
         """This server promised never to take over in that epoch. Refused once it has claimed."""
-        guard.give_up(_epoch(question))
-        return {"role": guard.status()}
+        record.give_up(_epoch(question))
+        return {"role": record.status()}
 
     def standbys(self, _: Question) -> Answer:
         """Who streams from here: application_name, state, sync_state and places in the log."""
@@ -145,8 +146,8 @@ class Hand(Session):
         if state.server()["postgres"]:
             self.console()
             self.postgres()
-        guard.arm(_epoch(question), float(question["seconds"]))
-        return {"role": guard.status()}
+        record.arm(_epoch(question), float(question["seconds"]))
+        return {"role": record.status()}
 
     def sync_names(self, question: Question) -> Answer:
         """Postgres waits with each commit for these `names`, or for none when empty."""
@@ -203,8 +204,8 @@ class Hand(Session):
         database = state.server()["postgres"] is not None
         if database and acts.postmaster():
             raise ProgramError("Postgres still runs")
-        guard.fence(_epoch(question), acts.fit_files)
-        role = guard.load()
+        record.fence(_epoch(question), acts.fit_files)
+        role = record.load()
         lsn = ""
         if database:
             control = replication.controldata(acts.version())
@@ -221,11 +222,11 @@ class Hand(Session):
 
         The pooler, still at rest, leads to the peer's Postgres.
         """
-        guard.follow(_epoch(question))
+        record.follow(_epoch(question))
         if state.server()["postgres"]:
             pooling.write("peer")
             self.console().query("RELOAD")
-        return {"role": guard.status()}
+        return {"role": record.status()}
 
     def resume(self, _: Question) -> Answer:
         """The pooler serves its clients."""
@@ -260,7 +261,7 @@ class Hand(Session):
         """This server is back at work, as its guard would have it at the deadline."""
         self.hang_up()
         guard.restore(_epoch(question))
-        return {"role": guard.status()}
+        return {"role": record.status()}
 
     def drain(self, question: Question) -> Answer:
         """While `on`, Caddy asks clients to come back by a new connection."""
@@ -322,7 +323,7 @@ def _since(start: float) -> float:
 
 def _role_or_none() -> Answer | None:
     try:
-        return guard.status()
+        return record.status()
     except (ProgramError, OSError):
         return None
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from . import guard, state
+from . import guard, record, state
 from .asking import LostError
 from .facts import Facts
 from .state import ProgramError
@@ -15,7 +15,7 @@ from .swapping import Swap
 
 def look(swap: Swap) -> Facts:
     """The facts now; what no probe can tell is kept. Raises nothing for a blue that is silent."""
-    role = guard.load()
+    role = record.load()
     if role.state == "claimed" and role.boot != state.boot_id():
         role = guard.settle()
     green = role.state if role.epoch == swap.epoch else "standby"

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any, Final
 
-from . import guard, journal, state
+from . import journal, record, state
 from .state import ProgramError
 from .swapping import Swap
 
@@ -108,7 +108,7 @@ def confirm_off(epoch: int) -> None:
 
 def give_up(epoch: int) -> None:
     """Green never takes over in this epoch; refused once it claimed."""
-    guard.give_up(epoch)
+    record.give_up(epoch)
 
 
 def watch() -> int:

@@ -9,7 +9,7 @@ import subprocess
 import time
 from typing import Any, Final
 
-from . import acts, guard, replication, state, sync
+from . import acts, record, replication, state, sync
 from .asking import Line
 from .journal import Journal
 from .state import ProgramError
@@ -29,7 +29,7 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     """
     epoch, server = int(order["epoch"]), state.server()
     journal = Journal(epoch)
-    guard.standby(epoch)
+    record.standby(epoch)
     line = Line(epoch)
     try:
         line.ask("hello", limit=60)

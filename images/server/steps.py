@@ -14,11 +14,11 @@ from typing import Any, Final
 from . import (
     acts,
     carrying,
-    guard,
     holding,
     late,
     pooling,
     prepare,
+    record,
     release,
     replication,
     state,
@@ -169,7 +169,7 @@ def claim(swap: Swap) -> Facts:
     elif not evidence:
         fence(swap)
         evidence = swap.evidence
-    guard.claim(swap.epoch, evidence)
+    record.claim(swap.epoch, evidence)
     return replace(swap.facts, green="claimed")
 
 
@@ -230,7 +230,7 @@ def forward(swap: Swap) -> Facts:
 
 def serve(swap: Swap) -> Facts:
     """Recorded: green serves for good."""
-    guard.serve(swap.epoch)
+    record.serve(swap.epoch)
     return replace(swap.facts, green="serving")
 
 

@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Final
 
-from . import carrying, guard, orders, prepare, state, sync
+from . import carrying, orders, prepare, record, state, sync
 from .asking import Line, LostError
 from .facts import End, Facts, Phase, ended, lacks_time, outcome, pending
 from .journal import Journal
@@ -136,8 +136,8 @@ def failed(swap: Swap, step: Step, error: Exception, trouble: Trouble) -> Over |
 def give_back(swap: Swap, why: str) -> Over:
     """Green will not take over in this epoch; blue goes back to work, now or at its deadline."""
     swap.journal.write("restore", "begin", why=why)
-    if guard.load().state != "gave-up":
-        guard.give_up(swap.epoch)
+    if record.load().state != "gave-up":
+        record.give_up(swap.epoch)
     try:
         swap.line.ask("restore", limit=60)
         swap.journal.write("restore", "done")
@@ -169,7 +169,7 @@ def late_files(swap: Swap) -> None:
 
 def ours(swap: Swap) -> bool:
     """Whether this swap is still the last one, and this server serves by it."""
-    role = guard.load()
+    role = record.load()
     return (role.epoch, role.state) == (swap.epoch, "serving")
 
 
@@ -197,9 +197,9 @@ def run() -> None:
     if order is None or (over and not over.get("late")):
         return
     epoch = int(order["epoch"])
-    role = guard.load()
+    role = record.load()
     if not over and (role.epoch != epoch or role.state == "standby"):
-        guard.standby(epoch)
+        record.standby(epoch)
     server = state.server()
     facts = Facts(bool(server["postgres"]), "", "standby")
     swap = Swap(order, server, Line(epoch), Journal(epoch), facts)

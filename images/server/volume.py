@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from . import acts, guard, roles, state
+from . import acts, record, roles, state
 from .roles import Role
 from .state import ProgramError
 
@@ -64,14 +64,14 @@ def take(epoch: int, device: str) -> None:
     run("resize2fs", device)  # it may have been enlarged at the provider
     state.write(RECORD, device + "\n")
     run("systemd-tmpfiles", "--create", f"--prefix={state.DATA}")
-    guard.appoint(epoch)
+    record.appoint(epoch)
     run("systemctl", "start", "multi-user.target")  # waits for all that it wants
     acts.start_workers()  # it does not want timers
 
 
 def release(epoch: int) -> None:
     """Nothing here uses the volume any more, and it may be taken away."""
-    guard.change(lambda found: released(found, epoch))
+    record.change(lambda found: released(found, epoch))
     end_requests()
     run("systemctl", "stop", *USERS)
     unmount()
@@ -144,7 +144,7 @@ def main() -> None:
         take(words.epoch, words.device)
     else:
         release(words.epoch)
-    print(json.dumps(guard.status()))
+    print(json.dumps(record.status()))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from images.server import (
-    guard,
     hand,
     holding,
     peer,
     pooling,
+    record,
     roles,
     sending,
     state,
@@ -55,7 +55,7 @@ NOT_FENCED = [verb for verb, (_, needs) in hand.VERBS.items() if needs and "fenc
 
 @pytest.mark.parametrize("verb", NOT_FENCED)
 def test_a_verb_is_refused_in_a_role_that_it_does_not_fit(server: Path, verb: str) -> None:
-    guard.store(Role(7, "fenced", "now"))
+    record.store(Role(7, "fenced", "now"))
     answer = asked(do=verb, epoch=7)
     assert answer["ok"] is False
     assert answer["error"] == f"{verb}: refused, this server is fenced in epoch 7"
@@ -64,7 +64,7 @@ def test_a_verb_is_refused_in_a_role_that_it_does_not_fit(server: Path, verb: st
 
 
 def test_an_armed_server_of_another_boot_obeys_nobody(server: Path) -> None:
-    guard.store(Role(7, "armed", "before", 1e9))
+    record.store(Role(7, "armed", "before", 1e9))
     assert "refused" in asked(do="pause", epoch=7, seconds=1)["error"]
 
 
@@ -75,13 +75,13 @@ def test_an_epoch_is_a_number(server: Path, epoch: Any) -> None:
 
 
 def test_a_fence_proves_itself_to_the_boot_that_asked(server: Path) -> None:
-    guard.store(Role(7, "armed", "now", 1e9))
+    record.store(Role(7, "armed", "now", 1e9))
     answer = asked(do="fence", epoch=7, lsn="", boot="theirs")
     assert (answer["ok"], answer["state"], answer["asked_by"]) == (True, "fenced", "theirs")
-    guard.store(Role(7, "standby", "now"))
+    record.store(Role(7, "standby", "now"))
     with pytest.raises(ProgramError, match="does not prove"):
-        guard.claim(7, answer)
-    assert guard.claim(7, {**answer, "asked_by": "now"}).state == "claimed"
+        record.claim(7, answer)
+    assert record.claim(7, {**answer, "asked_by": "now"}).state == "claimed"
 
 
 def test_the_peer_reads_the_folders_that_are_carried_and_nothing_else(server: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_pooler_leads_here_or_to_the_peer() -> None:
 )
 def test_the_role_that_other_programs_see(server: Path, role: Role, seen: str) -> None:
     assert state.role() == "primary"
-    guard.store(role)
+    record.store(role)
     assert state.role() == seen
     assert (state.role() == "primary") is roles.primary(role, "now")
 
@@ -216,10 +216,10 @@ def test_what_was_recorded_is_done_though_nobody_listens(
     server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a server would be fenced by its record and not by Postgres' files."""
-    guard.store(Role(7, "armed", "now", 1e9))
+    record.store(Role(7, "armed", "now", 1e9))
     done: list[Role] = []
     monkeypatch.setattr(sys, "stderr", Gone())
-    guard.fence(7, done.append)
+    record.fence(7, done.append)
     monkeypatch.undo()
     assert [role.state for role in done] == ["fenced"]
 
@@ -229,15 +229,15 @@ def test_only_a_server_of_no_pair_is_appointed(server: Path) -> None:
     for strategy, role in (("volume", Role(7, "fenced")), ("none", Role(7, "claimed", "before"))):
         facts["data"]["strategy"] = strategy
         (server / "etc/server.json").write_text(json.dumps(facts))
-        guard.store(role)
-        assert guard.appoint(8) == Role(8, "serving", "now")
+        record.store(role)
+        assert record.appoint(8) == Role(8, "serving", "now")
         with pytest.raises(ProgramError, match="epoch 7 is over"):
-            guard.appoint(7)
+            record.appoint(7)
     facts["data"]["strategy"] = "replica"
     (server / "etc/server.json").write_text(json.dumps(facts))
-    guard.store(Role(7, "standby", "now"))
+    record.store(Role(7, "standby", "now"))
     with pytest.raises(ProgramError, match="is a replica"):
-        guard.appoint(8)
+        record.appoint(8)
 
 
 def test_a_volume_is_released_once_and_by_nobody_who_is_late() -> None:
