@@ -166,7 +166,8 @@ class Hand(Session):
     def hold(self, _: Question) -> Answer:
         """New requests to apps with files wait, and the answers to slow ones that go on."""
         holding.hold()
-        late.hold(self.slow)
+        if self.slow:
+            late.hold(self.slow)
         return self.requests()
 
     def hold_answers(self, _: Question) -> Answer:

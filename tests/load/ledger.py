@@ -102,17 +102,39 @@ class Window:
         return self.end - self.begin
 
 
-def pause(acknowledged: Sequence[float], window: Window) -> float:
+def gap(acknowledged: Sequence[float], window: Window) -> tuple[float, float]:
     """The longest time in a window in which no write was acknowledged; `acknowledged` ascends.
 
     Gaps that begin before or end after the window count whole.
     """
     gaps = [
-        later - earlier
+        (earlier, later)
         for earlier, later in pairwise(acknowledged)
         if later > window.begin and earlier < window.end
     ]
-    return max(gaps, default=window.seconds)
+    whole = (window.begin, window.end)
+    return max(gaps, key=lambda one: one[1] - one[0], default=whole)
+
+
+def pause(acknowledged: Sequence[float], window: Window) -> float:
+    """Seconds of that gap."""
+    begin, end = gap(acknowledged, window)
+    return end - begin
+
+
+def during(steps: Iterable[Mapping[str, Any]], begin: float, end: float) -> str:
+    """The steps of a swap's journal that ran between two moments, `4 hold to 10 forward`.
+
+    What ran is what ended, and took `seconds`; "" when nothing did.
+    """
+    ran = [
+        str(line["step"])
+        for line in steps
+        if line.get("what") == "done"
+        and line["mono"] > begin
+        and line["mono"] - line.get("seconds", 0.0) < end
+    ]
+    return " to ".join(dict.fromkeys((*ran[:1], *ran[-1:])))
 
 
 def acknowledgements(requests: Iterable[Request]) -> list[float]:
@@ -120,9 +142,9 @@ def acknowledgements(requests: Iterable[Request]) -> list[float]:
     return sorted(one.end for one in requests if one.kind == "write" and not one.error)
 
 
-def longest(requests: Iterable[Request]) -> float:
-    """Seconds of the longest request that was not meant to be slow; failed ones count, too."""
-    return max((one.seconds for one in requests if one.kind not in SLOW), default=0.0)
+def longest(requests: Iterable[Request]) -> Request:
+    """The longest request that was not meant to be slow; failed ones count, too."""
+    return max((one for one in requests if one.kind not in SLOW), key=lambda one: one.seconds)
 
 
 def counts(requests: Sequence[Request]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tests.load.ledger import (
     acknowledgements,
     compare,
     counts,
+    during,
     longest,
     pause,
     read_ledger,
@@ -91,8 +92,27 @@ def test_only_acknowledged_entries_end_a_pause() -> None:
 
 def test_slow_transfers_are_not_the_longest_request() -> None:
     told = [request("download", seconds=10), request("upload", seconds=11), request(seconds=0.3)]
-    assert longest(told) == 0.3
-    assert longest([*told, request("read", seconds=60, error="no end")]) == 60
+    assert longest(told).seconds == 0.3
+    assert longest([*told, request("read", seconds=60, error="no end")]).seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"),
+    [
+        (0.0, 0.9, ""),
+        (1.05, 1.15, "5 pause"),
+        (1.15, 1.25, "5 pause to 6 stop"),
+        (0.0, 9.0, "4 hold to 6 stop"),
+    ],
+)
+def test_steps_that_ran_in_a_gap_are_named(begin: float, end: float, expected: str) -> None:
+    steps = [
+        {"step": "4 hold", "what": "done", "mono": 1.0, "seconds": 0.05},
+        {"step": "5 pause", "what": "begin", "mono": 1.0},
+        {"step": "5 pause", "what": "done", "mono": 1.2, "seconds": 0.2},
+        {"step": "6 stop", "what": "done", "mono": 1.3, "seconds": 0.1},
+    ]
+    assert during(steps, begin, end) == expected
 
 
 def test_failed_and_cut_are_apart() -> None:
