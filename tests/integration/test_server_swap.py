@@ -30,6 +30,10 @@ with psycopg.connect(os.environ["DATABASE_URL"], prepare_threshold=None) as conn
     connection.execute("CREATE TABLE IF NOT EXISTS releases (at timestamptz DEFAULT now())")
     connection.execute("INSERT INTO releases DEFAULT VALUES")
 """
+CHANGING = """
+cd /data/apps/guestbook/uploads
+while sleep 0.1; do head -c 3000000 /dev/urandom >.changing; mv .changing changing; done
+"""
 KILLER = """
 import json, sys, time
 path, group, epoch, step, what = sys.argv[1:]
@@ -118,10 +122,19 @@ def swap_under_load(
 
 
 def test_a_swap_loses_nothing_and_fails_nobody(servers: Pair, tmp_path: Path) -> None:
-    found, told = swap_under_load(servers, tmp_path)
+    """With more in the last pass over the files than fits into a pipe."""
+    blue = servers.blue
+    blue.run(f"systemd-run --quiet --unit=changing sh -c {shlex.quote(CHANGING)}")
+    try:
+        found, told = swap_under_load(servers, tmp_path)
+    finally:
+        blue.run("systemctl stop changing")
     assert found["state"] == "swapped", found
     check(servers, found, told)
     assert servers.guard(servers.green) == "following"
+    log = servers.blue.run("journalctl --unit=bakehouse-swap.service").stdout
+    assert "claimed" in log
+    assert "rsync error" not in log, "the pass was made twice"
 
 
 def test_killed_in_the_pause_and_back_again(servers: Pair, tmp_path: Path) -> None:
