@@ -100,13 +100,12 @@ def undisturbed(cloud: Rented) -> Iterator[Path]:
 def test_the_move_is_asked_for_until_it_is_done(cloud: Rented, api: Api, what: str) -> None:
     name = cloud.provider.name
     wanted = replace(AT_THE_MOVE[what], method="POST", path=MOVE[name])
-    if wanted.kind == "lose":
-        wanted = replace(wanted, times=ADDRESSES[name])
-    fault = api.faults.add(wanted)
+    times = ADDRESSES[name] if wanted.kind == "lose" else wanted.times
+    fault = api.faults.add(replace(wanted, times=times))  # which counts down
     with undisturbed(cloud):
         told = cloud.told("promote", "--image", cloud.other())
         assert told["rolled_back"] is False
-    assert fault.seen == wanted.times
+    assert fault.seen == times
 
 
 def test_a_token_that_is_revoked_before_the_move(cloud: Rented, api: Api) -> None:
