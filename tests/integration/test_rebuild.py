@@ -33,12 +33,13 @@ ANSWER = '''    def answer(self, act: Callable[[str], None]) -> None:
 '''
 DIES = f"""{ANSWER}        users = self.path != "/healthz"
         self.server.asked = getattr(self.server, "asked", 0) + users
-        if self.server.asked > 100:
+        if self.server.asked > 25:
             self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "out of everything")
             self.close_connection = True
             return
 """
-"""An app that proves itself, and has had enough after a hundred requests of its users."""
+"""An app that proves itself, and has had enough after 25 requests of its users: a replica has them
+well within the confirm time."""
 
 
 @pytest.fixture(scope="module")
