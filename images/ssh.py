@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ ALIAS: Final = "machine"
 
 NO_CONNECTION: Final = 255
 """The exit code of `ssh` when it is not the command's own (ssh(1), "Exit status")."""
+
+
+SOCKET: Final = 107 - len(".0123456789abcdef")
+"""Bytes that a shared connection's path may have: a socket's name has 107 (unix(7)), and `ssh`
+first makes it under a name with a dot and 16 characters more (mux.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +81,11 @@ def config_text(
 
     What vouches for the machine is expected in `known_hosts` in the same folder, under the name
     `known_as`: its public host key, or the CA that certified it by that name. Sessions share
-    one connection, whose socket has a short path (a socket's name has 107 bytes).
+    one connection; where the path of its socket is too long each makes its own, which is slower.
     """
+    path = f"{folder}/mux"
+    fits = len(os.fsencode(path)) <= SOCKET
+    shared = f"  ControlMaster auto\n  ControlPath {path}\n  ControlPersist 60\n" if fits else ""
     return f"""Host {ALIAS}
   HostName {address}
   Port {port}
@@ -90,10 +99,7 @@ def config_text(
   HostKeyAlias {known_as}
   HostKeyAlgorithms ssh-ed25519-cert-v01@openssh.com,ssh-ed25519
   StrictHostKeyChecking yes
-  ControlMaster auto
-  ControlPath {folder}/mux
-  ControlPersist 60
-  ConnectTimeout 5
+{shared}  ConnectTimeout 5
   ServerAliveInterval 5
   ServerAliveCountMax 3
   LogLevel ERROR

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from images.promote import moving, outside
@@ -17,6 +20,9 @@ INTERVAL: Final = 1.0
 
 ROW: Final = 3
 """How often in a row a question must fail: one lost answer is no reason to go back."""
+
+STILL: Final = 30.0
+"""Seconds after the confirm time that what fails now and then has to come to rest."""
 
 LATE: Final = 60.0
 """Seconds that green may take to carry the last files of requests that ended at blue."""
@@ -60,17 +66,47 @@ def prove(run: Run) -> None:
     ip = moving.floating_ip(run)
     asked = outside.questions(run.job.plan.image, ip, health=True)
     started = time.monotonic()
-    failed: Counter[str] = Counter()
-    while (passed := time.monotonic() - started) < max(deploy.confirm, deploy.drain):
-        if passed < deploy.confirm:
-            for question in asked:
-                wrong = outside.ask(run.site.provider, question, run.job.generation)
-                failed[question.shown] = failed[question.shown] + 1 if wrong else 0
-                if failed[question.shown] >= ROW:
-                    raise UnhealthyError(wrong)
-        run.progress.say(f"{passed:.0f} s of {max(deploy.confirm, deploy.drain)} s")
+
+    def answers() -> dict[str, str]:
+        waiting(run, started)
+        with ThreadPoolExecutor() as pool:
+            ask = partial(outside.ask, run.site.provider, generation=run.job.generation)
+            return dict(zip((one.shown for one in asked), pool.map(ask, asked), strict=True))
+
+    judge(answers, deploy.confirm)
+    while time.monotonic() - started < deploy.drain:
+        waiting(run, started)
         time.sleep(INTERVAL)
     run.confirmed = True
+
+
+def waiting(run: Run, started: float) -> None:
+    """Say how long it still takes."""
+    deploy, passed = run.site.spec.deploy, time.monotonic() - started
+    run.progress.say(f"{passed:.0f} s of {max(deploy.confirm, deploy.drain)} s")
+
+
+def judge(
+    answers: Callable[[], Mapping[str, str]],
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Ask until so many seconds are over and nothing is wrong any more; `answers` tells by question
+    what is, or "".
+
+    Raises UnhealthyError once the same question failed `ROW` times in a row, or still something is
+    wrong `STILL` after the time. A failing answer may take as long as its patience, so rounds may
+    be few: nothing is confirmed on a doubt.
+    """
+    started = clock()
+    failed: Counter[str] = Counter()
+    while clock() < started + seconds or any(failed.values()):
+        for question, wrong in answers().items():
+            failed[question] = failed[question] + 1 if wrong else 0
+            if failed[question] >= ROW or (wrong and clock() > started + seconds + STILL):
+                raise UnhealthyError(wrong)
+        sleep(INTERVAL)
 
 
 def ended(run: Run) -> tuple[bool, str]:
