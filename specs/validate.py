@@ -34,6 +34,7 @@ _NOUNS: Final = {
 }
 
 
+# Cerberus has no types, so to mypy its class is `Any`.
 class _Validator(Validator):  # type: ignore[misc]
     """Cerberus, told that our schema is well-formed (a test checks that) and that True is no 1."""
 

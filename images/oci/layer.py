@@ -86,6 +86,7 @@ class _Hashing(io.RawIOBase):
     def tell(self) -> int:
         return self.size
 
+    # Narrower than its base's: tarfile writes nothing but bytes.
     def write(self, data: bytes, /) -> int:  # type: ignore[override]
         self.digest.update(data)
         self.size += len(data)

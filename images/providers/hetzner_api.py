@@ -88,6 +88,7 @@ class _Once(Client):
                 check()
             return send(method, url, **words)
 
+        # hcloud has no hook for requests; mypy sees that a method is replaced, which is meant.
         self._client.request = checked  # type: ignore[method-assign]
 
 

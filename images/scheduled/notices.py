@@ -71,6 +71,7 @@ def _tell(spec: Spec, spec_file: Path, name: str, event: Event, message: str) ->
 def deliver(url: str, event: Event, message: str) -> str:
     """Send a message to one URL; why it could not be, or "" when it was."""
     title, _, body = message.partition("\n")
+    # Apprise tells why a message failed in its log only, and LogCapture has no types.
     capture = LogCapture(level=logging.WARNING, fmt="%(message)s")  # type: ignore[no-untyped-call]
     try:
         with capture as heard:

@@ -7,8 +7,7 @@ stand above every verb: an epoch that is over is refused, and so is what does no
 role. Every verb may be repeated, and then only says how things are. When the session ends nothing
 happens here: a server that is armed goes back to work by its own guard.
 
-The connections to Postgres and to the pooler's console stay open from `arm` on, since whatever had
-to start inside the pause would be part of it.
+Connections to Postgres and the pooler's console stay open from `arm` on, to be none of the pause.
 """
 
 from __future__ import annotations

@@ -16,12 +16,12 @@ other one to be off.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 State = Literal[
     "serving", "armed", "restored", "fenced", "following", "standby", "claimed", "gave-up"
 ]
-STATES: Final[frozenset[str]] = frozenset(State.__args__)  # type: ignore[attr-defined]
+STATES: Final[frozenset[str]] = frozenset(get_args(State))
 
 Proof = Literal["", "gave-up", "peer-off"]
 """Why the other server will not write in this epoch: nothing, its own promise, a person's word that
