@@ -26,6 +26,13 @@ looks, users' writes wait for twice as long."""
 RETURN: Final = 240.0
 """Seconds that a server which was switched on again may take to answer."""
 
+REFUSALS: Final = 3
+"""How often a server must say that it cannot go back to work: its own guard tries at the same time,
+and the disk may fill and empty again."""
+
+AGAIN: Final = 1.0
+"""Seconds from one look at a server that is to come back to the next."""
+
 GUARD: Final = 90.0
 """Seconds in which an armed blue has certainly gone back to work by itself."""
 
@@ -236,9 +243,11 @@ def await_back(run: Run) -> None:
 
     Raises BakehouseError when blue does not come back, or says that it cannot.
     """
-    deadline = time.monotonic() + RETURN
+    deadline, refused = time.monotonic() + RETURN, 0
     while not at_work(run.blue):
-        if why := cannot_return(run.blue):
+        why = cannot_return(run.blue)
+        refused = refused + 1 if why else 0
+        if refused == REFUSALS:
             raise BakehouseError(
                 f"{run.blue.name} cannot go back to work: {why}",
                 "it goes by itself once that is mended (is its disk full?); then "
@@ -254,30 +263,32 @@ def await_back(run: Run) -> None:
                 f"{run.blue.name} holds the newest data and has not gone back to work",
                 "bring it back at the provider, then `invoke promote --resume`; do not delete it",
             )
-        time.sleep(1)
+        time.sleep(AGAIN)
 
 
 def cannot_return(blue: Contact) -> str:
-    """Tell an armed server, for which nobody takes over, to go back to work; why it does not."""
-    epoch = armed(blue)
+    """Tell a server for which nobody takes over to go back to work; why it does not."""
+    epoch = returning(blue)
     if not epoch:
         return ""
     try:
         blue.program("guard", "restore", str(epoch))
     except RefusedError as error:
-        return error.message if armed(blue) else ""  # its guard may have been quicker
+        return error.message if returning(blue) else ""  # its guard may have been quicker
     except UnreachableError:
         return ""
     return ""
 
 
-def armed(blue: Contact) -> int:
-    """The epoch in which it is armed since this boot; 0 when it is not, or is silent."""
+def returning(blue: Contact) -> int:
+    """The epoch in which, since this boot, it is armed, or was restored and is not at work yet; 0
+    when it is neither, or is silent."""
     try:
         role = blue.hand("status")["role"]
     except BakehouseError:
         return 0
-    return int(role["epoch"]) if role["state"] == "armed" and role["live"] else 0
+    due = role["state"] == "armed" or (role["state"] == "restored" and role["pending"])
+    return int(role["epoch"]) if due and role["live"] else 0
 
 
 def serves(contact: Contact) -> bool:

@@ -15,6 +15,7 @@ from images.lab import lab
 from images.machine import Machine, booted
 from images.run import run
 from images.scheduled import due
+from images.scheduled import schedule as scheduling
 from images.scheduled.schedule import OF_A_SERVER, PROJECT, install, remove, schedule, write
 from specs.errors import BakehouseError, UsageError
 from specs.model import Deploy, Rebuild, Spec
@@ -118,22 +119,27 @@ def test_crons_command_starts_a_run_with_its_tokens(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-def test_systemd_starts_a_run_with_its_tokens_also_after_a_pause(hobby: Describe) -> None:
+def test_systemd_starts_a_run_with_its_tokens_also_after_a_pause(
+    hobby: Describe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a machine that runs systemd; its bootstrap only says how it was called."""
-    found = schedule(at("local", schedule="Sun 03:00"), HOBBY, "systemd")
+    project = Path("/srv/bakehouse")  # wherever we are: nothing below its /tmp can be executed
+    monkeypatch.setattr(scheduling, "PROJECT", project)
+    spec = project / "specs/hobby.yaml"
+    found = schedule(at("local", schedule="Sun 03:00"), spec, "systemd")
     timer, service = "bakehouse-rebuild-hobby.timer", "bakehouse-rebuild-hobby.service"
     with lab() as place, booted(place, hobby("throwaway", True)) as machine:
         for path, text in found.files.items():
             machine.run(f"cat >/{path}", stdin=text)
-        bootstrap = f"{PROJECT}/bootstrap"
-        machine.run(f"mkdir -p {PROJECT} && cat >{bootstrap} && chmod +x {bootstrap}", stdin=SAYS)
+        bootstrap = f"{project}/bootstrap"
+        machine.run(f"mkdir -p {project} && cat >{bootstrap} && chmod +x {bootstrap}", stdin=SAYS)
         machine.run("echo TOKEN=secret >/etc/bakehouse/rebuild-hobby.env")
         machine.run(f"systemctl daemon-reload && systemctl enable --now {timer}")
         start = elapses(machine, timer)
         assert (start.strftime("%a"), start.hour) == ("Sun", 3)
         machine.run(f"systemctl start {service}")
         said = machine.run(f"journalctl -u {service} --output=cat").stdout
-        assert f"{PROJECT}: secret: invoke rebuild --spec {HOBBY}\n" in said
+        assert f"{project}: secret: invoke rebuild --spec {spec}\n" in said
         stamp = f"/var/lib/systemd/timers/stamp-{timer}"
         machine.run(f"systemctl stop {timer} && touch -d '9 days ago' {stamp}")
         machine.run(f"systemctl start {timer}")

@@ -48,7 +48,8 @@ class Answering(Contact):
             raise UnreachableError(f"{self.name} does not answer", "")
         state, epoch = self.site.roles[self.name]
         primary = state in ("serving", "restored")
-        role = {"state": state, "epoch": epoch, "primary": primary, "pending": False}
+        pending = primary and self.name in self.site.full
+        role = {"state": state, "epoch": epoch, "primary": primary, "pending": pending}
         role["live"] = True
         if "bakehouse.hand" in line:
             return Result(0, json.dumps({"ok": True, "role": role, "postgres": None}), "")

@@ -121,9 +121,14 @@ def test_a_swap_that_blue_serves_through_is_called_off(site: Place) -> None:
     assert [one.id for one in site.provider.servers("hobby")] == [blue.id]
 
 
-def test_nobody_waits_for_a_server_that_says_that_it_cannot(site: Place) -> None:
-    """Its disk is full: green gave up, and its guard cannot record that it goes back to work."""
-    blue = site.add(1, "hobby-000000000001", ACTIVE, 7, "armed")
+@pytest.mark.parametrize("state", ["armed", "restored"])
+def test_nobody_waits_for_a_server_that_says_that_it_cannot(
+    site: Place, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk is full: green gave up, and its guard cannot record that it goes back to work, or
+    did, and its Postgres does not start."""
+    monkeypatch.setattr(watching, "AGAIN", 0.0)
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 7, state)
     made = site.add(2, NEW.id, STANDBY, 7, "gave-up")
     site.full.add(blue.name)
     goal = Goal(site.job(), blue.name, begun=7)
