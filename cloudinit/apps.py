@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from cloudinit.data import hardening
@@ -29,6 +30,11 @@ TEMPORARY: Final = "256m"
 
 GRACE: Final = 30
 """Seconds from SIGTERM to SIGKILL."""
+
+SENT_AGAIN: Final[Mapping[str, str]] = {"net.ipv4.tcp_thin_linear_timeouts": "1"}
+"""For apps whose answers a swap may hold back (`images/server/late.py`): TCP tries again each 0.2 s
+for a second, and not after twice the time at each try (Linux: Documentation/networking/ip-sysctl),
+so an answer goes out soon after it may."""
 
 
 def part(plan: ImagePlan) -> Part:
@@ -100,6 +106,8 @@ def _service(plan: ImagePlan, app: App, index: int, replica: int) -> dict[str, A
         "ports": _ports(app, index, replica),
         "volumes": _volumes(app),
     }
+    if app.volumes and app.port:
+        service["sysctls"] = dict(SENT_AGAIN)
     if user:
         service["user"] = user
     else:

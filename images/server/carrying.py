@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from . import sync
 from .asking import RefusedError
 from .swapping import Swap
 
+WAIT: Final = 1.0
+"""Seconds from one pass to the next when no answer waits for it."""
 
-def late_pass(swap: Swap, seconds: float = 1.0) -> dict[str, Any]:
-    """One pass once an answer is `ready`, or after so many seconds; then those answers go out.
+
+def late_pass(swap: Swap) -> dict[str, Any]:
+    """One pass once an answer is `ready`, or after a second; then those answers go out.
 
     Returns them, and how many requests are still `running`. Raises as `sync.run` and `Line.ask`.
     """
-    found = ending(swap, seconds)
-    sync.run(sync.folders(swap.server), "late", swap.known)
-    if found["ready"]:
-        swap.line.ask("let_answer", answers=found["ready"])
+    found = ending(swap, WAIT)
+    _carry(swap, found["ready"])
     return found
+
+
+def let_answer(swap: Swap, seconds: float) -> bool:
+    """Whether an answer was ready within so many seconds; a pass came after it, and it goes out.
+
+    Raises as `late_pass`.
+    """
+    ready = ending(swap, seconds)["ready"]
+    if ready:
+        _carry(swap, ready)
+    return bool(ready)
+
+
+def _carry(swap: Swap, answers: Sequence[Sequence[int]]) -> None:
+    sync.run(sync.folders(swap.server), "late", swap.known)
+    if answers:
+        swap.line.ask("let_answer", answers=answers)
 
 
 def ending(swap: Swap, seconds: float) -> dict[str, Any]:

@@ -113,8 +113,11 @@ class Hand(Session):
         )
         return {"rows": [dict(zip(names, row, strict=True)) for row in rows]}
 
-    def running(self, _: Question) -> Answer:
-        """How many requests the held apps are still answering here, and how many are `young`."""
+    def running(self, question: Question) -> Answer:
+        """How many requests the held apps are still answering here, and how many of them have only
+        begun (`Session.requests`); `again`: this look counts as the last one before the hold."""
+        if question.get("again"):
+            self.look_again()
         return self.requests()
 
     def probe(self, _: Question) -> Answer:
@@ -163,10 +166,10 @@ class Hand(Session):
         return {}
 
     def hold(self, _: Question) -> Answer:
-        """New requests to apps with files wait, and the answers to slow ones that go on."""
+        """New requests to apps with files wait, and the answers to older ones that go on."""
         holding.hold()
-        if self.slow:
-            late.hold(self.slow)
+        if self.old:
+            late.hold(self.old)
         return self.requests()
 
     def hold_answers(self, _: Question) -> Answer:

@@ -8,12 +8,13 @@ from .holding import Pair
 
 class Session:
     """Connections to this server's own Postgres and pooler, opened when they are first needed; and
-    the requests that the first look at them found."""
+    the requests that the looks at them found."""
 
     def __init__(self) -> None:
         self._postgres: wire.Wire | None = None
         self._console: wire.Wire | None = None
         self._slow: frozenset[Pair] | None = None
+        self._old: frozenset[Pair] | None = None
 
     @property
     def slow(self) -> frozenset[Pair]:
@@ -22,10 +23,20 @@ class Session:
             self._slow = frozenset(holding.running())
         return self._slow
 
+    @property
+    def old(self) -> frozenset[Pair]:
+        """Requests that the last look before the hold found: none of them is about to end."""
+        return self.slow if self._old is None else self._old
+
+    def look_again(self) -> None:
+        """A later look than the first."""
+        self._old = frozenset(holding.running())
+
     def requests(self) -> dict[str, int]:
-        """How many are `running`, and how many of them are `young`: they may be waited for."""
-        slow, now = self.slow, holding.running()
-        return {"running": len(now), "young": len(now - slow)}
+        """How many are `running`, and how many of these began after the first look (`soon`: not
+        long ago) and after the last one (`young`: they may be waited for)."""
+        slow, old, now = self.slow, self.old, holding.running()
+        return {"running": len(now), "soon": len(now - slow), "young": len(now - old)}
 
     def postgres(self) -> wire.Wire:
         """This server's Postgres."""

@@ -39,6 +39,9 @@ PAUSE: Final = 3.0
 FILES: Final = 10.0
 """Seconds that the last pass over the files may still take once the database has stopped."""
 
+YOUNG: Final = 0.2
+"""Seconds before the hold in which a request must have begun to be waited for: most take less."""
+
 SHORTLY: Final = 0.2
 """Seconds in which a request that ran on at the hold, and is no slow transfer, is answered."""
 
@@ -86,12 +89,18 @@ def stop_workers(swap: Swap) -> Facts:
 
 
 def settle(swap: Swap) -> Facts:
-    """What the workers left: the stop then finds few dirty pages, the last pass few files."""
+    """What the workers left: the stop then finds few dirty pages, the last pass few files.
+
+    Two looks tell what runs at the hold apart: slow transfers, which nobody waits for, from what
+    has only begun.
+    """
     swap.line.ask("running")  # who is found here and at the hold is a slow transfer
     sync.run(sync.folders(swap.server))
     swap.ready = sync.Ready(sync.folders(swap.server))
     if swap.facts.database:
         swap.line.ask("checkpoint", limit=60)
+    swap.line.ask("running", again=True)
+    time.sleep(YOUNG)
     return replace(swap.facts, settled=True)
 
 
@@ -109,7 +118,7 @@ def hold(swap: Swap) -> Facts:
         found = swap.line.ask("running")
     if young(found):
         swap.line.ask_if_known("hold_answers")
-    swap.late, swap.soon = bool(found["running"]), bool(young(found))
+    swap.late, swap.soon = bool(found["running"]), bool(found.get("soon", young(found)))
     swap.files = Pass(ready)
     return replace(swap.facts, held=True)
 
@@ -241,7 +250,8 @@ def answer_held(swap: Swap) -> Facts:
     """
     if swap.soon:
         try:
-            carrying.late_pass(swap, SHORTLY)
+            while carrying.let_answer(swap, SHORTLY):
+                pass
         except LostError:
             raise
         except ProgramError as error:

@@ -255,5 +255,6 @@ def measure(place: Place, provider: Provider, promotes: int, rate: float) -> Fig
         counts=ledger.counts(told),
         wrong=wrong,
         pauses_during=tuple(ledger.during(steps, *gap) for gap in gaps),
+        longest_kind=f"{longest.kind} on a {longest.how} connection, IPv{longest.family}",
         longest_during=ledger.during(steps, longest.at, longest.end),
     )

@@ -10,7 +10,8 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What is measured; times in seconds. `wrong` says which verb failed, if one did; `…_during`
-    name the steps of the servers' own journal that ran meanwhile, "" when none did."""
+    name the steps of the servers' own journal that ran meanwhile with their seconds, "" when none
+    did."""
 
     failed: int
     cut: int
@@ -30,6 +31,7 @@ class Figures:
     counts: dict[str, Any]
     wrong: str = ""
     pauses_during: tuple[str, ...] = ()
+    longest_kind: str = ""
     longest_during: str = ""
 
     @property
@@ -81,6 +83,7 @@ def page(figures: Figures, where: str, load: float, date: str) -> str:
     head = [("figure", "measured", "goal"), ("---", "---", "---")]
     table = "\n".join("| " + " | ".join(row) + " |" for row in (*head, *figures.rows()))
     kinds = ", ".join(f"{count} {kind}" for kind, count in figures.counts["by_kind"].items())
+    pauses = "; ".join(one or "none" for one in figures.pauses_during)
     wrong = f"\nThe run did not go to its end: {figures.wrong}\n" if figures.wrong else ""
     return f"""# Benchmarks: promote
 
@@ -105,6 +108,6 @@ while promotes ran: {kinds}. By connection: {figures.counts["by_connection"]}.
 - Entries are written without an id of the user's, so one that was sent twice on its way would be
   there twice. What was acknowledged is held against Postgres and the disk in the end.
 - The write pause is the longest gap between two acknowledged writes around a promote, as the users
-  saw it. The servers' steps meanwhile: {"; ".join(one or "none" for one in figures.pauses_during)}.
-- During the longest request: {figures.longest_during or "none"}.
+  saw it. The servers' steps meanwhile: {pauses}.
+- The longest request was a {figures.longest_kind}, meanwhile: {figures.longest_during or "none"}.
 """

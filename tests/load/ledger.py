@@ -122,19 +122,25 @@ def pause(acknowledged: Sequence[float], window: Window) -> float:
     return end - begin
 
 
-def during(steps: Iterable[Mapping[str, Any]], begin: float, end: float) -> str:
-    """The steps of a swap's journal that ran between two moments, `4 hold to 10 forward`.
+TOLD = 0.005
+"""Seconds below which a step is not worth a word."""
 
-    What ran is what ended, and took `seconds`; "" when nothing did.
+
+def during(steps: Iterable[Mapping[str, Any]], begin: float, end: float) -> str:
+    """The steps of a swap's journal that ran between two moments and their seconds, as in
+    `4 hold 0.15, 6 stop 0.09`; "" when nothing did, short ones left out.
+
+    What ran is what ended, and took `seconds`.
     """
     ran = [
-        str(line["step"])
+        f"{line['step']} {line['seconds']:.2f}"
         for line in steps
         if line.get("what") == "done"
+        and line.get("seconds", 0.0) >= TOLD
         and line["mono"] > begin
-        and line["mono"] - line.get("seconds", 0.0) < end
+        and line["mono"] - line["seconds"] < end
     ]
-    return " to ".join(dict.fromkeys((*ran[:1], *ran[-1:])))
+    return ", ".join(ran)
 
 
 def acknowledgements(requests: Iterable[Request]) -> list[float]:

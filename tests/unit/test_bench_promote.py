@@ -28,7 +28,8 @@ FIGURES = Figures(
     files=7,
     rate=100.4,
     counts={"requests": 300, "by_kind": {"write": 100}, "by_connection": {"new": 300}},
-    pauses_during=("4 hold to 10 forward", ""),
+    longest_kind="write on a new connection",
+    pauses_during=("4 hold 0.15, 6 stop 0.09", ""),
 )
 
 
@@ -45,8 +46,8 @@ def test_the_page_has_a_row_for_each_goal_and_says_where_and_when() -> None:
     assert "| whole promote, 1.0 GB of database | 40.0 s (first 50.0 s, longest 50.0 s) |" in text
     assert "2026-01-31" in text and "a machine" in text and "load of 0.5" in text
     assert "did not go to its end" not in text
-    assert "The servers' steps meanwhile: 4 hold to 10 forward; none." in text
-    assert "During the longest request: none." in text
+    assert "The servers' steps meanwhile: 4 hold 0.15, 6 stop 0.09; none." in text
+    assert "The longest request was a write on a new connection, meanwhile: none." in text
 
 
 def test_a_run_that_broke_off_says_so() -> None:

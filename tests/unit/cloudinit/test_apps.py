@@ -103,6 +103,14 @@ def test_volumes_are_folders_of_the_data_and_secrets_memory() -> None:
     assert not any(mount["bind"]["create_host_path"] for mount in mounts)
 
 
+@pytest.mark.parametrize(("volumes", "port", "tells"), [(1, 1, True), (0, 1, False), (1, 0, False)])
+def test_only_answers_that_a_swap_holds_back_are_sent_again_soon(
+    volumes: int, port: int, tells: bool
+) -> None:
+    app = replace(BUILT, volumes={"b": "/srv/b"} if volumes else {}, port=port and 8000)
+    assert ("sysctls" in project(app)["services"]["shop-1"]) is tells
+
+
 def test_database_memory_and_read_only() -> None:
     service = project(replace(BUILT, database="shop", memory="64m", read_only=True))["services"][
         "shop-1"

@@ -100,9 +100,9 @@ def test_slow_transfers_are_not_the_longest_request() -> None:
     ("begin", "end", "expected"),
     [
         (0.0, 0.9, ""),
-        (1.05, 1.15, "5 pause"),
-        (1.15, 1.25, "5 pause to 6 stop"),
-        (0.0, 9.0, "4 hold to 6 stop"),
+        (1.05, 1.15, "5 pause 0.20"),
+        (1.15, 1.25, "5 pause 0.20, 6 stop 0.10"),
+        (0.0, 9.0, "4 hold 0.05, 5 pause 0.20, 6 stop 0.10"),
     ],
 )
 def test_steps_that_ran_in_a_gap_are_named(begin: float, end: float, expected: str) -> None:
@@ -111,6 +111,7 @@ def test_steps_that_ran_in_a_gap_are_named(begin: float, end: float, expected: s
         {"step": "5 pause", "what": "begin", "mono": 1.0},
         {"step": "5 pause", "what": "done", "mono": 1.2, "seconds": 0.2},
         {"step": "6 stop", "what": "done", "mono": 1.3, "seconds": 0.1},
+        {"step": "9 release", "what": "done", "mono": 1.3, "seconds": 0.0001},
     ]
     assert during(steps, begin, end) == expected
 

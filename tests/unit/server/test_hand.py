@@ -23,6 +23,7 @@ from images.server import (
     volume,
 )
 from images.server.roles import RefusedError, Role
+from images.server.session import Session
 from images.server.state import ProgramError
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGdvbGRlbi1vcGVyYXRvci1rZXktZm9yLXRlc3RzLTAx"
@@ -169,6 +170,20 @@ def test_a_request_that_waits_at_the_holder_is_none_that_an_app_answers() -> Non
         "   4: 0100007F:C353 0100007F:1F40 01 00000000:00000000 00:00000000 00000000   542\n"
     )
     assert holding.answering(text, 542, {20000, 20001}) == {(20001, 0xC351)}
+
+
+def test_two_looks_tell_requests_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One runs all the time, one has begun between the looks, one after the second."""
+    seen = {(1, 1)}
+    monkeypatch.setattr(holding, "running", lambda: set(seen))
+    session = Session()
+    assert session.requests() == {"running": 1, "soon": 0, "young": 0}
+    seen.add((2, 2))
+    assert session.requests() == {"running": 2, "soon": 1, "young": 1}
+    session.look_again()
+    seen.add((3, 3))
+    assert session.old == {(1, 1), (2, 2)}
+    assert session.requests() == {"running": 3, "soon": 2, "young": 1}
 
 
 def test_slow_transfers_are_not_waited_for() -> None:
