@@ -158,6 +158,16 @@ def test_a_write_whose_connection_takes_two_attempts_is_answered(server: Machine
     assert " packets 0 " not in dropped
 
 
+def test_an_access_log_that_is_full_rolls_over_and_nobody_notices(server: Machine) -> None:
+    """Caddy gives the new log the old one's owner, which its unit must not forbid."""
+    server.run("truncate -s 20M /var/log/caddy/access.log && systemctl restart caddy")
+    assert all(ask(server, "/healthz")["ok"] for _ in range(3))
+    rolled = "cd /var/log/caddy && ls access-*.log.gz && ! ls access-*.log"
+    assert eventually(lambda: server.run(rolled, check=False).code == 0)
+    assert ask(server, "/healthz")["ok"]
+    assert server.run("systemctl show -P NRestarts caddy").stdout == "0\n"
+
+
 def test_both_replicas_answer(server: Machine) -> None:
     def seen() -> set[str]:
         return {ask(server, "/healthz")["replica"] for _ in range(4)}
