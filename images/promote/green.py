@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,6 +16,12 @@ from images.promote.runs import Run
 from images.providers.base import EPOCH, GENERATION, IMAGE
 from images.secrets.deliver import deliver
 from specs.errors import BakehouseError
+
+HEARD: Final = 10.0
+"""Seconds in which blue's guard, which asks each 2 s, hears what its peer has promised."""
+
+AGAIN: Final = 0.5
+"""Seconds from one look at that to the next."""
 
 PREPARE: Final = 6 * 3600.0
 """Seconds that the first copy of a large database may take."""
@@ -143,17 +150,23 @@ def never(run: Run, contact: Contact) -> None:
 def drop(run: Run) -> None:
     """Green is not to be: a server made for this run goes, an old one goes on following.
 
-    Blue forgets it first, so that nothing waits for its copy of the log. The lease says that only
-    this is left, for whoever goes on here. Raises BakehouseError, and nothing goes, when green has
-    taken over.
+    Blue hears of it first, and forgets a green that goes, so that nothing waits for its copy of the
+    log. The lease says that only this is left, for whoever goes on here. Raises BakehouseError, and
+    nothing goes, when green has taken over.
     """
     contact = run.green
     if contact is None:
+        settle(run)
         return
     run.lease.check()
-    with suppress(UnreachableError):  # whoever calls this knows that blue serves
+    promised = True
+    try:
         never(run, contact)
+    except UnreachableError:  # whoever calls this knows that blue serves
+        promised = False
     run.lease.amend(OVER)
+    if run.fresh or not (promised and settled(run.blue)):
+        settle(run)
     if not run.fresh:
         return
     with suppress(BakehouseError):
@@ -164,3 +177,33 @@ def drop(run: Run) -> None:
     for spare in run.spares[-1:]:
         with suppress(BakehouseError):  # the older standby may follow again
             pair.introduce(run.blue, spare, run.site.spec.ssh.port)
+
+
+def settled(blue: Contact) -> bool:
+    """Whether blue serves for good, soon: once green has promised, its guard hears so from green."""
+    deadline = time.monotonic() + HEARD
+    while restored_in(blue):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(AGAIN)
+    return True
+
+
+def settle(run: Run) -> None:
+    """Blue serves for good. One that only went back to work would start nothing after a reboot
+    before it heard from green: so green, if there is one, is switched off for certain first."""
+    epoch = restored_in(run.blue)
+    if not epoch:
+        return
+    if run.green is not None:
+        run.lease.check()
+        run.site.provider.power_off(run.green.server.id)
+        run.note(f"{run.green.name} is switched off, so that {run.blue.name} serves for good")
+    run.blue.program("guard", "restore", str(epoch), "--peer-off")
+
+
+def restored_in(blue: Contact) -> int:
+    """The epoch in which, in this boot, blue went back to work without a word from its peer; 0 when
+    it did not. Nobody has fenced it then, so whoever took over did so by a person's word alone."""
+    role = blue.hand("status")["role"]
+    return int(role["epoch"]) if role["state"] == "restored" and role["live"] else 0

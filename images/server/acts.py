@@ -222,7 +222,14 @@ def back_to_work() -> None:
 
 
 def make_slot(postgres: wire.Wire, name: str) -> None:
-    """A slot of this name keeps the log for a standby from now on."""
+    """A slot of this name keeps the log for a standby from now on.
+
+    One that had to give up its log (`max_slot_wal_keep_size`) would keep none: it is made anew.
+    """
+    named = f"slot_name = {wire.quoted(name)} AND wal_status = 'lost' AND NOT active"
+    postgres.query(
+        f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE {named}"
+    )
     known = f"SELECT FROM pg_replication_slots WHERE slot_name = {wire.quoted(name)}"
     make = f"SELECT pg_create_physical_replication_slot({wire.quoted(name)}, true)"
     postgres.query(f"{make} WHERE NOT EXISTS ({known})")

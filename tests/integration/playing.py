@@ -102,10 +102,10 @@ def converge(place: Deployment) -> int:
 
 
 def at_rest(status: dict[str, Any]) -> bool:
-    """Nobody holds the lease, and one server serves, which is the one that is labelled so."""
-    serving = [server for server in status["servers"] if server["state"] in ("serving", "restored")]
-    labels = [server["label"] for server in serving]
-    return status["lease"]["held"] is False and labels == [ACTIVE]
+    """Nobody holds the lease, and one server serves, for good, which is the one labelled so."""
+    working = [server for server in status["servers"] if server["state"] in ("serving", "restored")]
+    found = [(server["state"], server["label"]) for server in working]
+    return status["lease"]["held"] is False and found == [("serving", ACTIVE)]
 
 
 def sound(place: Deployment) -> None:

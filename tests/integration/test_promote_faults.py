@@ -22,17 +22,21 @@ from typing import Final
 
 import pytest
 
+from images.run import run
 from specs.errors import BakehouseError
 from tests.integration.deployment import Deployment, deployed
-from tests.integration.faults import CASES, OPERATOR, UNIT_MOMENTS, Case
+from tests.integration.faults import CASES, OPERATOR, SYNC, UNIT_MOMENTS, Case
 from tests.integration.happenings import HAPPENINGS
 from tests.integration.playing import play, sound
-from tests.integration.witness import gather
+from tests.integration.witness import await_answer, gather
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
 CHECK_EVERY: Final = 8
 """Cases from one `pg_amcheck` to the next."""
+
+BACK: Final = 120.0
+"""Seconds that a server which booted may take until its app answers."""
 
 
 @dataclass(slots=True)
@@ -100,6 +104,22 @@ def test_a_random_fault(stage: Stage) -> None:
     case = Case(chooser.choice(sorted(HAPPENINGS)), at)
     with stage.case(f"random-{seed}") as place:
         play(place, case)
+
+
+def test_who_went_back_to_work_does_so_after_a_reboot_too(stage: Stage) -> None:
+    """Green is gone for good, and nobody else could be asked whether it took over."""
+    with stage.case("reboot") as place:
+        play(place, Case("green off", SYNC, fresh=True))
+        (blue,) = place.servers()
+        place.cloud.power_off(blue.id)
+        place.cloud.power_on(blue.id)
+        await_answer(place, blue)
+        ask = ["curl", "-sf", f"http://{place.cloud.floating_ip(place.name).v4}/healthz"]
+        deadline = time.monotonic() + BACK
+        while run(place.cloud.outside(ask), check=False).code != 0:
+            assert time.monotonic() < deadline, "it does not serve again"
+            time.sleep(1)
+        assert place.told("promote", "--image", place.other())["rolled_back"] is False
 
 
 def test_the_next_promote_works_and_all_is_sound(stage: Stage) -> None:

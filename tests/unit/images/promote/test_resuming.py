@@ -139,6 +139,35 @@ def test_nobody_waits_for_a_server_that_says_that_it_cannot(
     assert [one.id for one in site.provider.servers("hobby")] == [blue.id, made.id]
 
 
+def test_a_server_that_went_back_to_work_is_told_that_green_is_off(site: Place) -> None:
+    """Green died and blue's guard restored it: after a reboot blue would wait for green's word."""
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 7, "restored")
+    made = site.add(2, NEW.id, STANDBY, 7, "standby")
+    del site.roles[made.name]
+    goal = Goal(site.job(), blue.name, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        ended = restored(begun(site, goal, lease), RestoredError("it stopped answering"))
+    assert ended.rolled_back
+    assert site.done == [f"{blue.name}: guard restore 7 --peer-off", f"{blue.name}: peer part"]
+    assert [one.id for one in site.provider.servers("hobby")] == [blue.id]
+
+
+@pytest.mark.parametrize(("state", "off"), [("serving", False), ("restored", True)])
+def test_an_old_standby_goes_off_only_when_blue_does_not_hear_its_promise(
+    site: Place, state: str, off: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(green, "HEARD", 0.0)
+    monkeypatch.setattr(green, "AGAIN", 0.0)
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 7, state)
+    old = site.add(2, NEW.id, STANDBY, 3, "standby")
+    goal = Goal(site.job(), blue.name, green=old.id, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        green.drop(begun(site, goal, lease))
+        lease.release()
+    assert (f"{blue.name}: guard restore 7 --peer-off" in site.done) is off
+    assert (site.provider.servers("hobby")[1].status == "off") is off
+
+
 def test_who_was_killed_while_he_tidied_up_is_gone_on_with(site: Place) -> None:
     blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "serving")
     site.add(2, NEW.id, STANDBY, 7, "gave-up")
