@@ -106,10 +106,11 @@ def config_text(
 """
 
 
-def known_host(public: str) -> str:
-    """A known_hosts line from the text of a public host key file."""
+def known_host(public: str, name: str = "") -> str:
+    """A known_hosts line from the text of a public host key file; also for whom knows the machine
+    by this `name`."""
     kind, value = public.split()[:2]
-    return f"{ALIAS} {kind} {value}\n"
+    return f"{','.join(filter(None, (ALIAS, name)))} {kind} {value}\n"
 
 
 def close(door: Door) -> None:

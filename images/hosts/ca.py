@@ -25,7 +25,8 @@ from specs.errors import UsageError, printable
 from specs.model import Spec
 
 VALIDITY: Final = 90 * 86_400
-"""Seconds that a certificate is good for; each promote, and `invoke host-keys --renew`, renews."""
+"""Seconds that a certificate is good for; each promote and `invoke host-keys --renew` renew it, and
+a scheduled run when half of it is over."""
 
 BEFORE: Final = 300
 """Seconds by which a client's clock may be behind."""

@@ -64,14 +64,16 @@ def renew(
 
 
 def renew_all(site: Site, *contacts: Contact) -> None:
-    """At a promote: a fresh certificate for each, and a host key of its own for a new one.
+    """A fresh certificate for each, and a host key of its own for a new one.
 
-    Before the servers tell each other their host keys. Raises as `renew` and `ca.open_ca`.
+    At a promote before the servers tell each other their host keys, and when one ends soon. Raises
+    as `keys.certify` and `ca.open_ca`.
     """
     ca = open_ca(site.spec, site.spec_file, site.home)
     floating = site.provider.floating_ip(site.floating_ip)
     for contact in contacts:
-        renew(site.spec, ca, contact.server, contact.door, floating)
+        names = principals(site.spec, contact.server, floating)
+        certify(contact.door, ca, contact.name, names)
 
 
 def in_force(name: str, door: Door) -> Certificate:

@@ -180,7 +180,7 @@ def drop(run: Run) -> None:
 
 
 def settled(blue: Contact) -> bool:
-    """Whether blue serves for good, soon: once green has promised, its guard hears so from green."""
+    """Whether blue serves for good, soon: its guard hears from green what that has promised."""
     deadline = time.monotonic() + HEARD
     while restored_in(blue):
         if time.monotonic() > deadline:

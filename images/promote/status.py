@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +11,7 @@ from images.history import journal
 from images.progress import Progress
 from images.promote import green
 from images.promote.goal import Goal
-from images.promote.job import Job, Site
+from images.promote.job import STANDBY, Job, Site
 from images.promote.lease import TERM, Claim, Lease, newest
 from images.promote.observe import Seen, World, look
 from images.promote.promote import table
@@ -42,8 +42,11 @@ def as_data(world: World, drifted: Mapping[str, Drift] | None = None) -> dict[st
 
 
 def server_data(seen: Seen) -> dict[str, Any]:
-    """One server."""
+    """One server. `standbys` is how many replay its log, None when it does not tell; `backup` is
+    there for the one that serves, when it knows of backups: None before the first one."""
     server = seen.contact.server
+    rows = streams(seen)
+    told = {"backup": seen.facts["backup"]} if knows_backups(seen) else {}
     return {
         "name": seen.name,
         "id": server.id,
@@ -54,23 +57,73 @@ def server_data(seen: Seen) -> dict[str, Any]:
         "state": seen.state,
         "epoch": seen.epoch,
         "writable": seen.writable,
-        "lag_bytes": lag(seen),
+        "lag_bytes": lag(rows),
+        "standbys": None if rows is None else len(rows),
         "address": server.address,
         "address6": server.address6,
         "silence": seen.silence,
+        **told,
     }
 
 
-def lag(seen: Seen) -> int | None:
-    """Bytes of log that the standby of this server has not replayed; None without one."""
+Rows = Sequence[Mapping[str, Any]]
+"""Those who replay a server's log, as its hand tells them."""
+
+
+def streams(seen: Seen) -> Rows | None:
+    """Who replays the log of this server; None when it serves no database, or does not tell."""
     if not (seen.primary and seen.facts.get("postgres")):
         return None
     try:
         rows = seen.contact.hand("replication")["rows"]
     except BakehouseError:
         return None
-    found = [place(row["sent"]) - place(row["replay"]) for row in rows if row["replay"]]
+    return [row for row in rows if row["replay"]]
+
+
+def lag(rows: Rows | None) -> int | None:
+    """Bytes of log that the slowest standby has not replayed; None without one."""
+    found = [place(row["sent"]) - place(row["replay"]) for row in rows or ()]
     return max(found, default=None)
+
+
+def copy_lines(world: World, seen: Seen, rows: Rows | None) -> list[str]:
+    """For a person: that a standby, there by its label, has ceased to be a second copy."""
+    standbys = [one.name for one in world.servers if one.label == STANDBY and one.name != seen.name]
+    if world.site.spec.data.strategy != "replica" or rows is None or rows or not standbys:
+        return []
+    return [
+        "    there is no second copy of its data now: nothing streams to "
+        f"{' and '.join(standbys)}; the next promote makes one"
+    ]
+
+
+def knows_backups(seen: Seen) -> bool:
+    """Whether it serves and says how its last backup ended; an older image's server does not."""
+    return seen.primary and "backup" in seen.facts
+
+
+def backup_lines(seen: Seen, now: float) -> list[str]:
+    """For a person; nothing of a server that does not say. `now` is in seconds since 1970."""
+    if not knows_backups(seen):
+        return []
+    last = seen.facts["backup"]
+    if last is None:
+        return ["    it has no backup yet"]
+    when = ago(now - last["at"])
+    return [
+        f"    its last backup worked {when}"
+        if last["ok"]
+        else f"    its last backup failed {when}: {last['why']}"
+    ]
+
+
+def ago(seconds: float) -> str:
+    """How long ago that was; clocks that differ make no future."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{max(int(seconds), 0)} s ago"
 
 
 def place(lsn: str) -> int:
@@ -132,16 +185,20 @@ def lines(world: World, drifted: Mapping[str, Drift] | None = None) -> list[str]
     drifted = drifted or {}
     if not world.servers:
         return [f"{world.site.name}: no server yet; `invoke promote --first` deploys one"]
+    now = time.time()
     found = [f"{world.site.name}: {world.ip.v4} {world.ip.v6} at {holder(world) or 'no server'}"]
     for seen in world.servers:
         server = seen.contact.server
         state = f"{seen.state} since epoch {seen.epoch}" if seen.state else seen.silence
-        behind = lag(seen)
+        rows = streams(seen)
+        behind = lag(rows)
         copy = "" if behind is None else f", its standby is {behind} bytes behind"
         found.append(
             f"  {seen.name}  generation {seen.generation}  {seen.label}  {server.status}  "
             f"{state}{copy}  {server.address}"
         )
+        found += copy_lines(world, seen, rows)
+        found += backup_lines(seen, now)
         found += drift_lines(drifted.get(seen.name))
     for one in volumes(world):
         size = f"{one['size'] / (1 << 30):g} GiB"

@@ -32,6 +32,7 @@ from images.promote.steps import PreflightError
 from images.scheduled import numbers
 from images.scheduled.notices import tell
 from images.scheduled.outcome import End, Outcome
+from images.scheduled.renewal import renew_due
 from specs.errors import BakehouseError, SpecError, UsageError
 from specs.lock import Lock, dump, lock_path
 from specs.timing import parse_window
@@ -251,12 +252,18 @@ def _swapped(ended: Outcome, swapped: Swapped) -> Outcome:
 
 
 def _afterwards(run: Run, ended: Outcome) -> None:
-    """Age, notices, room: none of it changes how the run ended."""
+    """Age, certificates, notices, room: none of it changes how the run ended."""
     site, progress = run.site, run.progress
+    alarms = []
     try:
-        ended.alarm = alarm(site, run.clock())
+        alarms.append(alarm(site, run.clock()))
     except (BakehouseError, OSError) as error:
         progress.note(f"the age of what serves is not known: {error}")
+    try:
+        alarms += renew_due(site, run.clock(), progress.note)
+    except (BakehouseError, OSError) as error:
+        progress.note(f"the servers' SSH host certificates were not looked at: {error}")
+    ended.alarm = "; ".join(found for found in alarms if found)
     event = ended.event(site.spec.notify.events)
     if event:
         ended.notices = tell(site.spec, site.spec_file, event, "\n".join(ended.lines()))

@@ -226,10 +226,9 @@ def make_slot(postgres: wire.Wire, name: str) -> None:
 
     One that had to give up its log (`max_slot_wal_keep_size`) would keep none: it is made anew.
     """
-    named = f"slot_name = {wire.quoted(name)} AND wal_status = 'lost' AND NOT active"
-    postgres.query(
-        f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE {named}"
-    )
+    drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+    lost = f"slot_name = {wire.quoted(name)} AND wal_status = 'lost' AND NOT active"
+    postgres.query(f"{drop} WHERE {lost}")
     known = f"SELECT FROM pg_replication_slots WHERE slot_name = {wire.quoted(name)}"
     make = f"SELECT pg_create_physical_replication_slot({wire.quoted(name)}, true)"
     postgres.query(f"{make} WHERE NOT EXISTS ({known})")

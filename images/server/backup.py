@@ -5,36 +5,43 @@
     backup borg …   any Borg command, with this server's repository and passphrase
 
 `create` and `check` do nothing but on the server that holds the truth, unless `--repository PATH`
-names another place: that is how an image is proven, and how a copy is made by hand.
+names another place: that is how an image is proven, and how a copy is made by hand. How `create`
+ended is recorded beside the data, for `invoke status`; of a copy elsewhere nothing is.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import time
 import urllib.request
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from . import state
+from .child import ended
+from .dumps import DUMPS, dumps
+from .preflight import BACKUP
 from .state import ProgramError
 
 LIB: Final = Path("/var/lib/bakehouse")
-DUMPS: Final = LIB / "dumps"
 SECRETS: Final = state.RUN / "secrets"
 LOCK: Final = state.RUN / "backup.lock"
 KNOWN_HOSTS: Final = state.STATE / "borg" / "known_hosts"
 PATIENCE: Final = 3600
 """Seconds that one backup or check waits for another to end."""
+
+SHOWN: Final = 500
+"""Characters of the reason that are recorded."""
 
 MISSING: Final = frozenset({13, 15})
 """Borg's codes for no repository at all, and for a folder that is none (`borg init` refuses one
@@ -52,6 +59,10 @@ def main() -> None:
     facts = state.server()
     if not facts["borg"]:
         raise ProgramError("this server's spec has no borg section")
+    signal.signal(signal.SIGTERM, stopped)
+    making = arguments.verb == "create"
+    if making:
+        sweep()
     state.folder(KNOWN_HOSTS.parent, 0o700)
     if arguments.verb == "borg":
         environment = borg_environment(facts["borg"]["repository"], facts["name"])
@@ -59,17 +70,48 @@ def main() -> None:
     chosen = arguments.repository
     borg = dict(facts["borg"], repository=chosen or facts["borg"]["repository"])
     monitor = "" if chosen else borg["ping"]
+    recorded = False
     try:
-        if not chosen and not state.is_primary(facts, state.role()):
-            print("nothing to do: another server holds the data")
-            return
+        if not chosen:
+            role = state.role()
+            recorded = making and role == "primary"  # also when its Postgres is down
+            if not state.is_primary(facts, role):
+                print("nothing to do: another server holds the data")
+                return
+            recorded = making
         with lock():
             ping(monitor, "/start")
             VERBS[arguments.verb](facts, borg)
-    except (ProgramError, OSError):
+    except SystemExit:  # a swap waits for it: no monitor is asked
+        note(recorded, "it was stopped before its end")
+        raise
+    except (ProgramError, OSError) as failure:
+        note(recorded, str(failure) or repr(failure))
         ping(monitor, "/fail")
         raise
+    note(recorded)
     ping(monitor, "")
+
+
+def stopped(number: int, _: object) -> NoReturn:
+    """For a signal: end by an exception, so that whatever is to be cleaned up is. Once only."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def note(recorded: bool, why: str = "") -> None:
+    """Record, if it is to be, how a backup ended: well, or `why` not. It never fails a backup."""
+    if not recorded:
+        return
+    try:
+        state.write(BACKUP, outcome(time.time(), why))
+    except OSError as error:
+        print(f"<4>how the backup ended could not be recorded: {error}", file=sys.stderr)
+
+
+def outcome(now: float, why: str) -> str:
+    """The record: when it ended, in seconds since 1970, whether it is `ok`, and `why` not."""
+    return json.dumps({"at": int(now), "ok": not why, "why": " ".join(why.split())[:SHOWN]}) + "\n"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,7 +130,7 @@ def create(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
     environment = borg_environment(borg["repository"], facts["name"])
     ensure_repository(environment)
     paths = archive_paths(facts, borg)
-    with dumps(facts["postgres"]):
+    with dumps(facts["postgres"], watching=state.role() != "throwaway"):
         present = [path for path in paths if Path(path).exists()]
         run_borg(create_command(facts["name"], present, borg["exclude"]), environment, LIVELY)
     run_borg(prune_command(facts["name"], borg["keep"]), environment)
@@ -129,51 +171,21 @@ def prune_command(name: str, keep: Mapping[str, int]) -> list[str]:
     return ["prune", "--list", f"--glob-archives={ours}", *rules]
 
 
-@contextmanager
-def dumps(postgres: Mapping[str, Any] | None) -> Iterator[None]:
-    """Dumps of every database and of the roles, there for as long as they are read.
-
-    They are not compressed: Borg finds what did not change since the last ones, and compresses.
-    """
-    shutil.rmtree(DUMPS, ignore_errors=True)
-    try:
-        if postgres:
-            DUMPS.mkdir(mode=0o700)
-            dump_all(int(postgres["version"]))
-        yield
-    finally:
+def sweep() -> None:
+    """Dumps that a killed run left are gone; whoever holds the lock makes some, and keeps them."""
+    with suppress(OSError), LOCK.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(DUMPS, ignore_errors=True)
-
-
-def dump_all(version: int) -> None:
-    """Every database, also one that is no longer declared, each as of one moment."""
-    server = [f"--host={state.SOCKETS}", "--username=postgres"]
-    query = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"
-    for database in sorted(state.psql(version, query).splitlines()):
-        target = DUMPS / f"{database.replace('/', '%2F')}.dump"
-        command = [state.binary(version, "pg_dump"), *server, "--format=custom", "--compress=none"]
-        checked([*command, f"--file={target}", f"--dbname={database}"])
-    command = [state.binary(version, "pg_dumpall"), *server, "--globals-only"]
-    checked([*command, f"--file={DUMPS / 'globals.sql'}"])
-
-
-def checked(command: Sequence[str]) -> None:
-    """Run a command. Raises ProgramError with what it said."""
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        raise ProgramError(f"{Path(command[0]).name} failed: {done.stderr.strip()}")
 
 
 def ensure_repository(environment: Mapping[str, str]) -> None:
     """Make the repository when there is none. Raises ProgramError when it cannot be opened."""
-    done = subprocess.run(
-        ["borg", "info"], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode in MISSING:
+    code, said = ended(["borg", "info"], environment, quiet=True)
+    if code in MISSING:
         print(f"making the repository {environment['BORG_REPO']}", flush=True)
         run_borg(["init", "--encryption=repokey-blake2", "--make-parent-dirs"], environment)
-    elif done.returncode != 0:
-        raise ProgramError(f"cannot open {environment['BORG_REPO']}: {done.stderr.strip()}")
+    elif code != 0:
+        raise ProgramError(f"cannot open {environment['BORG_REPO']}: {said.strip()}")
 
 
 def run_borg(
@@ -183,9 +195,12 @@ def run_borg(
 
     `borg check` ends with the warning 1 when it found damage: no warning is fine by default.
     """
-    code = subprocess.run(["borg", *words], env=environment, check=False).returncode
+    code, _ = ended(["borg", *words], environment)
     if code != 0 and code not in fine:
-        raise ProgramError(f"borg {words[0]} ended with code {code}; see the lines above")
+        raise ProgramError(
+            f"borg {words[0]} ended with code {code}; "
+            "`journalctl -u 'bakehouse-backup*'` tells what it said"
+        )
 
 
 def borg_environment(repository: str, name: str) -> dict[str, str]:

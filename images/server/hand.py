@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from . import (
@@ -114,8 +115,7 @@ class Hand(Session):
         return {"rows": [dict(zip(names, row, strict=True)) for row in rows]}
 
     def running(self, question: Question) -> Answer:
-        """How many requests the held apps are still answering here, and how many of them have only
-        begun (`Session.requests`); `again`: this look counts as the last one before the hold."""
+        """`Session.requests`; `again`: this look counts as the last one before the hold."""
         if question.get("again"):
             self.look_again()
         return self.requests()
@@ -325,10 +325,9 @@ def _since(start: float) -> float:
 
 
 def _role_or_none() -> Answer | None:
-    try:
+    with suppress(ProgramError, OSError):
         return record.status()
-    except (ProgramError, OSError):
-        return None
+    return None
 
 
 def main() -> None:

@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from . import holding, pooling, replication, state, wire
 
+BACKUP: Final = state.STATE / "backup.json"
+"""How the last backup of this data ended, as `backup` recorded it; it moves with the data."""
+
 SETTINGS: Final = (
     "max_connections",
     "max_locks_per_transaction",
@@ -27,22 +30,35 @@ Standby"), and what keeps a stop waiting."""
 
 
 def plain() -> dict[str, Any]:
-    """Facts of any server. `free` and `files` are bytes: on /data's disk, and used by all on it."""
-    boot = state.boot()
+    """Facts of any server. `free` and `files` are bytes: on /data's disk, and used by all on it.
+
+    `backup` is there when the spec has backups: `last_backup`.
+    """
+    boot, server = state.boot(), state.server()
     disk = os.statvfs(state.DATA)
-    return {
+    found = {
         "generation": boot["generation"],
         "image": boot["image"],
         "hostname": boot["hostname"],
-        "name": state.server()["name"],
+        "name": server["name"],
         "boot_id": state.boot_id(),
         "architecture": platform.machine(),
         "free": disk.f_bavail * disk.f_frsize,
         "files": (disk.f_blocks - disk.f_bfree) * disk.f_frsize,
         "held": [app["name"] for app in holding.apps()],
-        "strategy": state.server()["data"]["strategy"],
+        "strategy": server["data"]["strategy"],
         "postgres": None,
     }
+    return {**found, "backup": last_backup()} if server["borg"] else found
+
+
+def last_backup() -> dict[str, Any] | None:
+    """`at` (seconds since 1970), whether it was `ok`, and `why` not; None when nothing is known."""
+    try:
+        found = state.read_json(BACKUP)
+    except (state.ProgramError, OSError):  # this alone makes no server silent
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def facts(postgres: wire.Wire, console: wire.Wire) -> dict[str, Any]:

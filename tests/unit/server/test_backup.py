@@ -1,12 +1,18 @@
-"""What goes into an archive and what does not, and how Borg is called."""
+"""What goes into an archive and what does not, how Borg is called, and how it ends."""
 
+import fcntl
+import json
+import os
+import signal
 import stat
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from images.server import backup
+from images.server import backup, dumps, preflight, state
 from images.server.state import ProgramError
 
 FACTS: dict[str, Any] = {
@@ -95,3 +101,210 @@ def test_a_credential_comes_before_the_delivered_file(
 )
 def test_ping_keeps_the_query(url: str, suffix: str, asked: str) -> None:
     assert backup.ping_url(url, suffix) == asked
+
+
+GIB = 1 << 30
+
+
+def disk(free: int, size: int, root_only: int = 0) -> os.statvfs_result:
+    """A file system with so many bytes for everybody, and more that only root may use."""
+    blocks = (size // 4096, (free + root_only) // 4096, free // 4096)
+    return os.statvfs_result((4096, 4096, *blocks, 0, 0, 0, 0, 255))
+
+
+def test_a_dump_leaves_postgres_room() -> None:
+    assert dumps.floor(8 * GIB) == GIB
+    assert dumps.floor(100 * GIB) == 5 * GIB
+    assert dumps.full(disk(GIB, 8 * GIB), 7, 0) == ""
+    assert dumps.full(disk(5 * GIB, 100 * GIB), 7, 0) == ""
+    why = dumps.full(disk(5 * GIB - 4096, 100 * GIB, 9 * GIB), 30 * GIB, 2 * GIB)
+    for figure in ("which have 30.0 GiB", "with 2.0 GiB of dumps", "5.0 GiB were free", "larger"):
+        assert figure in why
+    assert backup.outcome(1.0, why) == backup.outcome(1.0, why + "\n")
+    assert len(why) < backup.SHOWN
+
+
+def test_the_dumps_so_far_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dumps, "DUMPS", tmp_path)
+    assert dumps.made() == 0
+    (tmp_path / "a.dump").write_bytes(b"1234")
+    (tmp_path / "b.dump").write_bytes(b"567")
+    assert dumps.made() == 7
+
+
+@pytest.mark.parametrize(("watching", "begun"), [(True, 0), (False, 3)])
+def test_no_dump_begins_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watching: bool, begun: int
+) -> None:
+    """But on a throwaway's, which is as small as it can be."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(dumps, "DUMPS", tmp_path / "dumps")
+    monkeypatch.setattr(dumps, "LEAST", 1 << 80)
+    monkeypatch.setattr(
+        state, "psql", lambda _, query: "12\n" if "size" in query else "guestbook\na/b\n"
+    )
+
+    def ended(command: list[str], **_: Any) -> tuple[int, str]:
+        commands.append(command)
+        return 0, ""
+
+    monkeypatch.setattr(dumps, "ended", ended)
+    try:
+        with dumps.dumps({"version": 17}, watching=watching):
+            assert (tmp_path / "dumps").is_dir()
+            assert not watching
+    except ProgramError as error:
+        assert watching
+        assert "no room to dump the databases" in str(error)
+    assert len(commands) == begun
+    assert not (tmp_path / "dumps").exists()
+
+
+def test_a_command_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dumps, "ended", lambda *_, **__: (1, "no such database\n"))
+    with pytest.raises(ProgramError, match=r"^pg_dump failed: no such database$"):
+        dumps.checked(["/usr/bin/pg_dump"], lambda: None)
+
+
+def test_a_signal_is_an_exception_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways: list[Any] = []
+    monkeypatch.setattr(signal, "signal", lambda *way: ways.append(way))
+    with pytest.raises(SystemExit) as end:
+        backup.stopped(signal.SIGTERM, None)
+    assert end.value.code == 143
+    assert ways == [(signal.SIGTERM, signal.SIG_IGN)]
+
+
+class Server:
+    """A server without Postgres; `run` runs the program on it, and `ends` is how the verbs do."""
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+        self.root, self.patch = root, patch
+        self.pings: list[str] = []
+        self.ends: Callable[[], None] = lambda: None
+        for name in ("etc", "state", "run"):
+            (root / name).mkdir()
+        borg = {"repository": "/mnt/b", "ping": "https://ping.example/1"}
+        facts = {"name": "hobby", "postgres": None, "borg": borg}
+        (root / "etc/server.json").write_text(json.dumps(facts))
+        for module, name, path in (
+            (state, "ETC", root / "etc"),
+            (state, "ROLE", root / "role.json"),
+            (backup, "KNOWN_HOSTS", root / "state/borg/known_hosts"),
+            (backup, "LOCK", root / "run/backup.lock"),
+            (backup, "DUMPS", root / "dumps"),
+            (backup, "BACKUP", root / "state/backup.json"),
+            (preflight, "BACKUP", root / "state/backup.json"),
+        ):
+            patch.setattr(module, name, path)
+        patch.setattr(signal, "signal", lambda *_: None)
+        patch.setattr(backup, "ping", self.ping)
+        verbs = {"create": lambda *_: self.ends(), "check": lambda *_: self.ends()}
+        patch.setattr(backup, "VERBS", verbs)
+        self.role("primary")
+
+    def ping(self, url: str, suffix: str) -> None:
+        if url:
+            self.pings.append(suffix)
+
+    def role(self, role: str) -> None:
+        (self.root / "etc/boot.json").write_text(json.dumps({"role": role}))
+
+    def run(self, *words: str) -> None:
+        self.patch.setattr(sys, "argv", ["backup", *words])
+        backup.main()
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    return Server(tmp_path, monkeypatch)
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def end(*_: Any) -> None:
+        raise error
+
+    return end
+
+
+def test_how_a_backup_ended_is_recorded(server: Server) -> None:
+    assert preflight.last_backup() is None
+    server.run("create")
+    good = preflight.last_backup()
+    assert good is not None
+    assert (good["ok"], good["why"], type(good["at"])) == (True, "", int)
+    server.ends = raising(ProgramError("pg_dump failed:\n  no such\tdatabase"))
+    with pytest.raises(ProgramError):
+        server.run("create")
+    bad = preflight.last_backup()
+    assert bad is not None
+    assert (bad["ok"], bad["why"]) == (False, "pg_dump failed: no such database")
+    assert server.pings == ["/start", "", "/start", "/fail"]
+
+
+def test_a_backup_that_is_stopped_is_recorded_and_asks_no_monitor(server: Server) -> None:
+    server.ends = raising(SystemExit(143))
+    with pytest.raises(SystemExit):
+        server.run("create")
+    last = preflight.last_backup()
+    assert last is not None
+    assert (last["ok"], last["why"]) == (False, "it was stopped before its end")
+    assert server.pings == ["/start"]
+
+
+@pytest.mark.parametrize("role", ["standby", "throwaway"])
+def test_who_does_not_hold_the_data_records_nothing(server: Server, role: str) -> None:
+    server.role(role)
+    server.run("create")
+    assert preflight.last_backup() is None
+    assert server.pings == []
+
+
+@pytest.mark.parametrize(("role", "told"), [("primary", True), ("standby", False)])
+def test_a_failure_to_tell_who_it_is_is_recorded_where_the_data_is(
+    server: Server, monkeypatch: pytest.MonkeyPatch, role: str, told: bool
+) -> None:
+    server.role(role)
+    monkeypatch.setattr(state, "is_primary", raising(ProgramError("Postgres refused")))
+    with pytest.raises(ProgramError):
+        server.run("create")
+    assert (preflight.last_backup() is not None) is told
+
+
+@pytest.mark.parametrize("words", [["check"], ["create", "--repository", "/mnt/copy"]])
+def test_a_check_or_a_copy_is_no_backup(server: Server, words: list[str]) -> None:
+    server.run(*words)
+    server.ends = raising(ProgramError("no"))
+    with pytest.raises(ProgramError):
+        server.run(*words)
+    assert preflight.last_backup() is None
+
+
+def test_a_record_that_cannot_be_written_fails_no_backup(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end() -> None:
+        (server.root / "state").rename(server.root / "away")
+
+    server.ends = end
+    server.run("create")
+    assert "could not be recorded" in capsys.readouterr().err
+    assert server.pings == ["/start", ""]
+
+
+@pytest.mark.parametrize("role", ["primary", "standby"])
+def test_dumps_of_a_killed_run_go(server: Server, role: str) -> None:
+    (server.root / "dumps").mkdir()
+    (server.root / "dumps/guestbook.dump").write_text("half")
+    server.role(role)
+    server.run("create")
+    assert not (server.root / "dumps").exists()
+
+
+def test_dumps_of_a_run_that_is_at_work_stay(server: Server) -> None:
+    (server.root / "dumps").mkdir()
+    server.role("standby")
+    with backup.LOCK.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        server.run("create")
+        assert (server.root / "dumps").exists()

@@ -52,7 +52,10 @@ class Answering(Contact):
         role = {"state": state, "epoch": epoch, "primary": primary, "pending": pending}
         role["live"] = True
         if "bakehouse.hand" in line:
-            return Result(0, json.dumps({"ok": True, "role": role, "postgres": None}), "")
+            asked = json.loads(stdin or "{}").get("do")
+            said = {"rows": self.site.rows} if asked == "replication" else {"role": role}
+            told = {"postgres": None, **self.site.told.get(self.name, {})}
+            return Result(0, json.dumps({"ok": True, **told, **said}), "")
         if "bakehouse.swap status" in line:
             return Result(0, json.dumps(self.site.swap), "")
         if "cloud-init status" in line:
@@ -74,13 +77,16 @@ class Answering(Contact):
 class Place(Site):
     """A deployment whose servers answer as told: role and epoch by name, `swap` by green's unit.
 
-    The disks of those in `full` are full.
+    The disks of those in `full` are full. `told` are further facts by name, and `rows` who streams
+    from whoever serves.
     """
 
     roles: dict[str, tuple[str, int]] = field(default_factory=dict)
     swap: dict[str, Any] = field(default_factory=lambda: {"state": "none", "epoch": None})
     done: list[str] = field(default_factory=list)
     full: set[str] = field(default_factory=set)
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: list[dict[str, str]] = field(default_factory=list)
 
     def contact(self, server: Server) -> Contact:
         return Answering(server, lambda: Door(Path("none")), site=self)
