@@ -218,8 +218,6 @@ class Hand(Session):
         fenced = {"state": role.state, "epoch": role.epoch, "postmaster": False, "lsn": lsn}
         return {**fenced, "asked_by": question["boot"]}
 
-    # Steps 10 and 11, and ways out.
-
     def point_pooler(self, question: Question) -> Answer:
         """Recorded: this server follows, and can be restored no more in this epoch.
 
