@@ -23,6 +23,7 @@ SECRETS = "/run/bakehouse/secrets"
 REPOSITORY = "ssh://deploy@127.0.0.1/home/deploy/backups"
 BORG = "/usr/local/sbin/bakehouse-borg"
 BACKUP = "/usr/bin/python3 -IB -m bakehouse.backup"
+DUMPS = "/var/lib/bakehouse/dumps"
 
 MONITOR = """
 import http.server
@@ -109,6 +110,29 @@ def archives(machine: Machine) -> list[str]:
 def contents(machine: Machine, archive: str) -> list[str]:
     """The paths in an archive."""
     return machine.run(f"{BORG} list --short ::{archive}").stdout.splitlines()
+
+
+def test_a_backup_that_is_stopped_leaves_no_dumps_and_is_told_of(primary: Machine) -> None:
+    """As a swap stops one; a lock keeps its dump from its end until then."""
+
+    def recorded() -> bool:
+        return bool(json.loads(primary.run("cat /data/state/backup.json").stdout)["ok"])
+
+    primary.run(f"{ADMIN} guestbook", stdin="CREATE TABLE held ();")
+    locking = "BEGIN; LOCK TABLE held; SELECT pg_sleep(120)"
+    primary.run(f"systemd-run --quiet --unit=locking {ADMIN} guestbook -c '{locking}'")
+    try:
+        primary.run("systemctl start --no-block bakehouse-backup")
+        primary.run(f"timeout 60 sh -c 'until test -e {DUMPS}/guestbook.dump; do sleep 0.1; done'")
+        primary.run("systemctl stop bakehouse-backup")
+        primary.run(f"test ! -e {DUMPS}")
+        assert not recorded()
+    finally:
+        primary.run("systemctl stop locking", check=False)
+        primary.run(f"{ADMIN} guestbook", stdin="DROP TABLE held;")
+    backup(primary)
+    assert recorded()
+    pings(primary)
 
 
 def test_a_backup_over_ssh_can_be_restored(primary: Machine) -> None:
