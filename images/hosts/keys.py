@@ -53,9 +53,11 @@ def first_key(folder: Path) -> FirstKey:
     return FirstKey(**json.loads(kept.read_text(encoding="utf-8")))
 
 
-def trust(door: Door, *public: str) -> None:
-    """Trust these host keys, and no others, behind this door."""
-    write_whole(door.config.parent / KNOWN, "".join(map(ssh.known_host, public)))
+def trust(door: Door, *public: str, name: str = "") -> None:
+    """Trust these host keys, and no others, behind this door, also where it knows its server by
+    this `name`."""
+    lines = [ssh.known_host(one, name) for one in public]
+    write_whole(door.config.parent / KNOWN, "".join(lines))
 
 
 def trust_ca(door: Door, ca: HostCa, name: str) -> None:
@@ -85,7 +87,7 @@ def certify(
     serial = time.time_ns() // 1_000_000
     certificate = sign_host_key(ca, public, name, names, serial=serial, validity=validity)
     as_root(door, [*PROGRAM, "install"], timeout=LIMIT, stdin=f"{certificate}\n")
-    write_whole(known, line)
+    trust(door, public, name=name)
     (door.config.parent / FIRST).unlink(missing_ok=True)
     return public
 

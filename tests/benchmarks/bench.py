@@ -169,10 +169,8 @@ def _write(spec: Path, line: str = "none", name: str = "bench", packages: str = 
 
 
 def _prepare(folder: Path, shared: Home, progress: Progress) -> Bakery:
-    """Copy the specs, make a lock when there is none, and fill the package cache.
-
-    Our modules are compiled, as any run before has left them where Python may write.
-    """
+    """Copy the specs, make a lock when there is none, and fill the package cache; compile our
+    modules, as any run before has left them where Python may write."""
     for package in OURS:
         compileall.compile_dir(ROOT / package, quiet=1)
     skip = shutil.ignore_patterns("*.py", "__pycache__", "many*")
