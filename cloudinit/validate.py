@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft4Validator
-from jsonschema.exceptions import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cloudinit.document import HEADER
 from specs.errors import BakehouseError
 
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
 
 def check(document: str, schema: Path, name: str = "document") -> None:
     """Raise BakehouseError with every way in which `document` is not valid user data.
 
-    `schema` is the file that `images.schema.schema_from_deb` returns; `name` is for the message.
+    `schema` is the file that `images.schema.find_schema` returns; `name` is for the message.
     """
     found = problems(document, json.loads(schema.read_text(encoding="utf-8")))
     if found:
@@ -35,6 +36,8 @@ def check(document: str, schema: Path, name: str = "document") -> None:
 
 def problems(document: str, schema: dict[str, Any]) -> tuple[str, ...]:
     """What is wrong, each as `path: message`, sorted; empty when the document is valid."""
+    from jsonschema import Draft4Validator  # noqa: PLC0415  a build that has nothing to bake
+
     if not document.startswith(HEADER):
         return (f"the first line is not {HEADER.strip()!r}",)
     try:

@@ -1,6 +1,7 @@
 """The package cache: every .deb by its digest, shared by all specs and safe under many builds.
 
-A name in it appears only by renaming a whole, checked file, and is checked again before each use.
+A name in it appears only by renaming a whole, checked file, and is checked again before anything
+is made of it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,17 +23,33 @@ def cached(home: Home, package: LockedPackage) -> Path:
     return home.packages / package.sha256[:2] / f"{package.sha256}.deb"
 
 
-def lacking(home: Home, wanted: Sequence[LockedPackage]) -> list[LockedPackage]:
-    """Those whose .deb is not in the cache, or is there with another content."""
+def lacking(
+    home: Home, wanted: Sequence[LockedPackage], unread: Container[LockedPackage] = ()
+) -> list[LockedPackage]:
+    """Those whose .deb is not in the cache, or is there with another content; of the `unread` ones
+    only the size is looked at."""
+
+    def there(package: LockedPackage) -> bool:
+        file = cached(home, package)
+        return (has_size if package in unread else is_whole)(file, package)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        whole = list(pool.map(lambda package: is_whole(cached(home, package), package), wanted))
-    return [package for package, ok in zip(wanted, whole, strict=True) if not ok]
+        found = list(pool.map(there, wanted))
+    return [package for package, ok in zip(wanted, found, strict=True) if not ok]
+
+
+def has_size(file: Path, package: LockedPackage) -> bool:
+    """Whether the file is there, as large as the locked package."""
+    try:
+        return file.stat().st_size == package.size
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def is_whole(file: Path, package: LockedPackage) -> bool:
     """Whether the file is the locked package, by size and digest."""
     try:
-        if file.stat().st_size != package.size:
+        if not has_size(file, package):
             return False
         with file.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest() == package.sha256

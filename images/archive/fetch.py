@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,12 +65,16 @@ class Places:
         )
 
 
-def fetch(system: System, lock: Lock, home: Home, say: Say) -> None:
+def fetch(system: System, lock: Lock, home: Home, say: Say, used: Collection[str] = ()) -> None:
     """Bring every package of the lock into the cache; a corrupt entry is fetched again.
+
+    The sets of packages in `used` have been made into layers. Nothing more is made of them, so
+    that they are there, in their size, is enough.
 
     Raises BakehouseError naming the packages that cannot be had.
     """
-    missing = lacking(home, lock.packages())
+    read = {package for name in lock.sets if name not in used for package in lock.sets[name]}
+    missing = lacking(home, lock.packages(), unread=set(lock.packages()) - read)
     if missing:
         bring(
             missing, Places(sources.addresses(system, home), system.snapshot, lock.epoch), home, say

@@ -34,6 +34,11 @@ MODULES: Final = (
 BIOS_MODULES: Final = ("biosdisk", *MODULES)
 EFI_MODULES: Final = (*MODULES, "efi_gop", "fat")
 
+GRUB_CFG: Final = "boot/grub/grub.cfg"
+FSTAB: Final = "etc/fstab"
+ADDED: Final = (GRUB_CFG, FSTAB)
+"""The files in the root that no layer has."""
+
 KERNEL_SECTOR: Final = 0x5C
 DRIVE: Final = 0x64
 DRIVE_CHECK: Final = 0x66
@@ -82,9 +87,9 @@ def files(ids: Names, epoch: int) -> dict[str, Entry]:
         "boot": folder,
         "boot/efi": folder,
         "boot/grub": folder,
-        "boot/grub/grub.cfg": file(grub_cfg(ids.file_system), 0o600),
+        GRUB_CFG: file(grub_cfg(ids.file_system), 0o600),
         "etc": folder,
-        "etc/fstab": file(fstab(ids)),
+        FSTAB: file(fstab(ids)),
     }
 
 

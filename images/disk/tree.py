@@ -198,7 +198,7 @@ def dump(tree: Tree) -> str:
     """`tree` as JSON, without content: enough to put another layer on it."""
     return json.dumps(
         {
-            path: [e.kind, e.mode, e.uid, e.gid, e.mtime, e.size, e.link, _hex(e.xattrs)]
+            path: [e.kind, e.mode, e.uid, e.gid, e.mtime, e.size, e.target, e.link, _hex(e.xattrs)]
             for path, e in tree.items()
         }
     )
@@ -218,8 +218,11 @@ def parse(text: str) -> dict[str, Entry]:
             gid=gid,
             mtime=mtime,
             size=size,
+            target=target,
             link=link,
             xattrs=tuple((name, bytes.fromhex(value)) for name, value in xattrs),
         )
-        for path, (kind, mode, uid, gid, mtime, size, link, xattrs) in json.loads(text).items()
+        for path, (kind, mode, uid, gid, mtime, size, target, link, xattrs) in json.loads(
+            text
+        ).items()
     }

@@ -39,6 +39,12 @@ def identities(plan: ImagePlan, lock: Lock) -> dict[str, str]:
     return ids
 
 
+def made(job: Job) -> set[str]:
+    """The sets whose layers are there, so that nothing reads their packages again."""
+    ids = identities(job.recipe.plan.image, job.lock)
+    return {name for name, identity in ids.items() if (job.home.layers / identity).exists()}
+
+
 def _above_core(plan: ImagePlan, lock: Lock) -> Iterator[tuple[str, str]]:
     """The sets of an image above `core`, lowest first, and the script before each."""
     before = before_other_packages()

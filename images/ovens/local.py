@@ -21,6 +21,7 @@ from images.ovens.job import Job
 from images.ovens.seal import clamp_times, seal
 from images.progress import Progress
 from images.recipe import Recipe
+from images.server.drift import Facts, entries
 from specs import layout
 from specs.errors import BakehouseError
 
@@ -45,7 +46,7 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
     os.umask(0o022)  # modes in the image must not be the caller's
     job = Job(recipe, lock, home, progress.say)
     with progress.stage("packages"):
-        archive.fetch(recipe.spec.system, lock, home, job.say)
+        archive.fetch(recipe.spec.system, lock, home, job.say, layers.made(job))
     with progress.stage("layers"):
         install.core(job)
         with ThreadPoolExecutor(3) as pool:
@@ -62,31 +63,33 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
             supplied = payloads.layer(wanted, folders, at, lock.epoch)
             lowers = [*(layer.tree for layer in stack.values()), supplied]
             running = pool.submit(_run_cloud_init, job, lowers, packages, folders)
-            drawing = pool.submit(_begin, job, base, supplied)
-            listing = pool.submit(manifest.lowers, lowers, lock.epoch)
-            _check_documents(job)
+            drawing = pool.submit(_begin, job, base, lowers)
+            _check_documents(job, lowers)
             upper = running.result()
         with progress.stage("disk"):
-            draft = drawing.result()
-            manifest.record(upper, draft.known, listing.result(), lock.epoch)
+            draft, below = drawing.result()
+            manifest.record(upper, draft.known, below, lock.epoch)
             packed = disk.pack(draft, upper, out, epoch=lock.epoch)
     return Baked(packed, tuple(layer.id for layer in stack.values()))
 
 
-def _check_documents(job: Job) -> None:
-    """Hold both documents against the schema of the cloud-init that will read them."""
-    package = next(p for p in job.lock.image_packages() if p.name == "cloud-init")
-    deb = archive.cached(job.home, package)
-    release = schema.schema_from_deb(deb, job.home.work / "cloud-init")
+def _check_documents(job: Job, lowers: Sequence[Path]) -> None:
+    """Hold both documents against the schema of the cloud-init that reads them."""
+    release = schema.find_schema(lowers)
     validate.check(job.recipe.bake, release, "bake.yaml")
     validate.check(boot(job.recipe.plan.server), release, "boot.yaml")
 
 
-def _begin(job: Job, base: disk.Base, layer: Path) -> disk.Draft:
-    """The copy of the base disk, with the payloads."""
+def _begin(
+    job: Job, base: disk.Base, lowers: Sequence[Path]
+) -> tuple[disk.Draft, dict[str, Facts]]:
+    """The copy of the base disk with the payloads, the last of `lowers`; the facts of all these."""
     cache, folder = job.home.bases, job.home.work / "disk"
     known = disk.content(base, cache)
-    return disk.begin(base, known, layer, folder, epoch=job.lock.epoch, cache=cache)
+    *packages, supplied = lowers
+    facts = manifest.facts(known, packages)
+    draft = disk.begin(base, known, supplied, folder, epoch=job.lock.epoch, cache=cache)
+    return draft, facts | dict(entries(supplied, job.lock.epoch))
 
 
 def _run_cloud_init(

@@ -80,9 +80,18 @@ def facts(path: str, inside: str, latest: int) -> Facts:
         return (*common, os.readlink(path))  # noqa: PTH115  a walk over 40,000 names
     if not stat.S_ISREG(found.st_mode):
         return common
-    own = inside.startswith(DIGESTED) and found.st_size <= LARGE
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if own else ""
-    return (*common, str(found.st_size), str(min(int(found.st_mtime), latest)), digest)
+    own = digest(Path(path)) if is_digested(inside, found.st_size) else ""
+    return (*common, str(found.st_size), str(min(int(found.st_mtime), latest)), own)
+
+
+def is_digested(inside: str, size: int) -> bool:
+    """Whether a file is also known by its digest."""
+    return inside.startswith(DIGESTED) and size <= LARGE
+
+
+def digest(file: Path) -> str:
+    """Of a file's content, hex."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def record(root: Path, latest: int) -> None:

@@ -53,9 +53,9 @@ def locked_schema(hobby_image: Path, tmp_path_factory: pytest.TempPathFactory) -
     if lock is None:
         pytest.skip(f"{hobby_image} was not built here, so there is no lock beside {HOBBY.name}")
     package = next(found for found in lock.image_packages() if found.name == "cloud-init")
-    return schema.schema_from_deb(
-        cached(find_home(), package), tmp_path_factory.mktemp("cloud-init")
-    )
+    unpacked = tmp_path_factory.mktemp("cloud-init")
+    run(["dpkg-deb", "--extract", str(cached(find_home(), package)), str(unpacked)])
+    return schema.find_schema([unpacked])
 
 
 @pytest.mark.root

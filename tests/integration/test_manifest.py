@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from images.disk import tree
+from images.disk import boot, gpt, tree
 from images.disk.tree import Entry
 from images.mounts import overlay
 from images.ovens import manifest
@@ -54,7 +54,8 @@ def test_a_manifest_from_layers_is_that_of_the_merged_tree(
         lambda known, layer: tree.merge(known, tree.scan(layer, EPOCH)), lowers, {}
     )
 
-    manifest.record(last, seen, manifest.lowers(lowers, EPOCH), EPOCH)
+    kept = tree.parse(tree.dump(tree.merge(seen, boot.files(gpt.names("seed"), EPOCH))))
+    manifest.record(last, kept, manifest.facts(kept, lowers), EPOCH)
 
     told = (last / drift.MANIFEST).read_text()
     with overlay([*lowers, last], tmp_path / "top", tmp_path / "look") as merged:
