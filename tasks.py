@@ -219,7 +219,7 @@ def diff(_: Context, old: str, new: str, store: str = "", json: bool = False) ->
     "store",
     "json",
     runs="how often each bake is repeated (default: 3)",
-    only="measure mkosi, whole, changes or ten alone; the rest stays as measured before",
+    only="measure mkosi, whole (and ten specs) or changes alone; the rest stays as measured before",
 )
 def bench(_: Context, runs: int = 3, only: str = "", store: str = "", json: bool = False) -> None:
     """Measure bakes on this machine, several runs each, and write docs/benchmarks.md."""

@@ -18,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,18 @@ LET_IN: Final = state.ROOT / "etc/ssh/authorized_keys.d" / ACCOUNT
 HOST_KEY: Final = state.ROOT / "etc/ssh/ssh_host_ed25519_key.pub"
 SOCKETS: Final = state.RUN / "peer"
 """The folder in which the peer's Postgres is found, as if it were here."""
+
+POSTGRES: Final = SOCKETS / ".s.PGSQL.5432"
+TRIES: Final = SOCKETS / "tries"
+
+QUICK: Final = 30
+"""Attempts in a row that follow each other at once: the peer may be in a reboot or in a swap."""
+
+REST: Final = 15.0
+"""Seconds before each further one. A peer that is gone for days must not fill the journal."""
+
+TOGETHER: Final = 60.0
+"""Seconds; attempts further apart are not of one row."""
 
 ALIAS: Final = "peer"
 UNIT: Final = "bakehouse-peer.service"
@@ -89,7 +102,7 @@ def own_ports() -> dict[str, list[int]]:
 
 
 def meet() -> None:
-    """Know the peer, let it in, and open the tunnel; again with the same card changes nothing."""
+    """Know the peer, let it in, and open the tunnel; again with the same card keeps an open one."""
     try:
         card = checked(json.load(sys.stdin))
     except ValueError as error:
@@ -101,7 +114,8 @@ def meet() -> None:
     state.write(LET_IN, f"restrict,port-forwarding {card['public']}\n", mode=0o644)
     changed = not CARD.exists() or state.read_json(CARD) != card
     state.write(CARD, json.dumps(card, indent=1, sort_keys=True) + "\n")
-    verb = "restart" if changed else "start"
+    TRIES.unlink(missing_ok=True)
+    verb = "start" if not changed and POSTGRES.exists() else "restart"
     subprocess.run(["systemctl", "--no-block", verb, UNIT], check=True)
 
 
@@ -193,8 +207,18 @@ def tunnel() -> None:
     """Become the `ssh` that holds the tunnel; it ends when the connection does."""
     given = Path(os.environ["CREDENTIALS_DIRECTORY"])
     words = tunnel_command(state.read_json(given / "peer.json"), own_ports(), given)
-    (SOCKETS / ".s.PGSQL.5432").unlink(missing_ok=True)
+    POSTGRES.unlink(missing_ok=True)
+    time.sleep(rest())
     os.execvp(words[0], words)  # noqa: S606
+
+
+def rest() -> float:
+    """How long this attempt is to wait, in seconds; counts it."""
+    count = 1
+    if TRIES.exists() and 0 <= time.time() - TRIES.stat().st_mtime < TOGETHER:
+        count += int(TRIES.read_text() or 0)
+    TRIES.write_text(str(count))
+    return REST if count > QUICK else 0.0
 
 
 def tunnel_command(
@@ -205,7 +229,7 @@ def tunnel_command(
     A replica that the peer lacks leads to another one of the same app. 0117 leaves the socket to
     its owner and its group, pgbouncer. `given` has the files that root lends to the account.
     """
-    forwards = [f"{SOCKETS}/.s.PGSQL.5432:{state.SOCKETS}/.s.PGSQL.5432"]
+    forwards = [f"{POSTGRES}:{state.SOCKETS}/{POSTGRES.name}"]
     for name, ports in own.items():
         there = peer["ports"].get(name, [])
         forwards += [

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -20,16 +22,22 @@ from cloudinit.boot import boot
 from cloudinit.facts import server_json
 from images import stored_plan
 from images.home import Home
+from images.hosts import certificates
 from images.hosts.ca import HostCa, known_hosts_line, make_ca, revocation_list, revoke
 from images.hosts.certificates import in_force
 from images.hosts.keys import certify, make_first_key, trust, trust_ca
 from images.lab import lab
 from images.machine import Description, Machine, booted
+from images.promote.job import ACTIVE, Site, labels
+from images.promote.reach import Contact
+from images.providers.base import Order, Server
 from images.run import CommandError, Result, run
+from images.scheduled.renewal import EARLY, renew_due
 from images.secrets.deliver import deliver, restart_readers
 from images.ssh import Door, as_root, attempt, close, config_text, stored_key
 from specs.model import Spec
 from specs.plan import ImagePlan
+from tests.memory import MemoryProvider
 
 pytestmark = pytest.mark.root
 
@@ -323,6 +331,45 @@ def test_an_expired_certificate_is_refused_until_it_is_renewed(
     certify(scene.machine.door, scene.ca, NAME, names)
     assert client(scene, tmp_path).code == 0
     assert scene.machine.host_key() == key
+
+
+@dataclass(frozen=True)
+class Deployed(Site):
+    """A deployment that is one booted server."""
+
+    machine: Machine | None = None
+
+    def contact(self, server: Server) -> Contact:
+        assert self.machine is not None
+        door = self.machine.door
+        return Contact(replace(server, address=self.machine.address.v4), lambda: door)
+
+
+def test_a_scheduled_run_renews_one_that_ends_soon(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificates, "open_ca", lambda *_: scene.ca)
+    cloud, spec = MemoryProvider(), Spec("hobby")
+    cloud.create_server(Order(NAME, "image", "", labels("hobby", 7, "image", ACTIVE, 3)))
+    site = Deployed(Home(tmp_path), cloud, spec, tmp_path / "hobby.yaml", machine=scene.machine)
+    told: list[str] = []
+
+    def days() -> int:
+        assert renew_due(site, time.time(), told.append) == []
+        expires = in_force(NAME, scene.machine.door).expires
+        assert expires is not None
+        return (expires - datetime.now()).days
+
+    names, soon = [NAME, scene.machine.address.v4], int(EARLY.total_seconds()) - 3600
+    certify(scene.machine.door, scene.ca, NAME, names, validity=soon + 2 * 3600)
+    assert days() == EARLY.days
+    assert not told
+    certify(scene.machine.door, scene.ca, NAME, names, validity=soon)
+    assert days() > 88
+    assert f"{NAME} has a fresh SSH host certificate" in told.pop()
+    assert client(scene, tmp_path).code == 0
+    assert days() > 88
+    assert not told
 
 
 def test_a_certificate_of_another_key_changes_nothing(scene: Scene, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -248,6 +249,28 @@ def test_postgres_away_is_a_failure_and_no_empty_backup(primary: Machine) -> Non
     finally:
         primary.run("systemctl start postgresql@17-main")
     assert archives(primary) == before
+
+
+def test_dumps_that_would_fill_the_disk_end_in_time(primary: Machine) -> None:
+    """0.4 GiB of rows, and a disk where no more than 0.2 may be dumped."""
+    before, folder = archives(primary), "/var/lib/bakehouse"
+    rows = "SELECT repeat(md5(i::text), 30) AS t FROM generate_series(1, 420000) i"
+    primary.run(f"{ADMIN} guestbook", stdin=f"CREATE TABLE large AS {rows};")
+    primary.run(
+        "mkdir /run/small && mount -t tmpfs -o size=1240M small /run/small"
+        f" && cp -a {folder}/. /run/small && mount --bind /run/small {folder}"
+    )
+    try:
+        told = failing(primary)
+        assert "no room to dump the databases, which have 0.4 GiB" in told
+        assert re.search(r"with 0\.[23] GiB of dumps, now removed", told)
+        primary.run(f"test ! -e {DUMPS}")
+    finally:
+        primary.run(f"umount {folder} /run/small && rmdir /run/small")
+        primary.run(f"{ADMIN} guestbook", stdin="DROP TABLE large;")
+    assert archives(primary) == before
+    backup(primary)
+    pings(primary)
 
 
 def test_other_roles_back_up_only_when_told_where(primary: Machine) -> None:
