@@ -16,7 +16,7 @@ from images.promote import blue_lost as lost
 from images.promote import first as begin
 from images.promote import promote as swap
 from images.promote import rollback as rolling
-from images.promote.job import Site, job, newest_good
+from images.promote.job import Site, Verb, job, newest_good
 from images.promote.observe import look
 from images.promote.runs import Outcome
 from images.promote.status import plan_lines
@@ -46,6 +46,7 @@ def promote(
     *,
     image: str = "",
     first: bool = False,
+    restore: bool = False,
     resume: bool = False,
     until: int = swap.LAST,
     blue_lost: bool = False,
@@ -55,6 +56,8 @@ def promote(
     """Whichever kind of promote was asked for; they exclude each other."""
     kinds = {"--first": first, "--resume": resume, "--blue-lost": blue_lost}
     chosen = [name for name, given in kinds.items() if given]
+    if restore and not first:
+        raise UsageError("--restore fills a new server alone", "`invoke promote --first --restore`")
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)}: only one of them makes sense", "choose one")
     progress = Progress()
@@ -67,7 +70,8 @@ def promote(
         chosen, told = (image, ()) if image else newest_good(where)
         for line in told:
             progress.note(line)
-        wanted = job(where, "first" if first else "promote", chosen, strategy=strategy)
+        verb: Verb = "restore" if restore else "first" if first else "promote"
+        wanted = job(where, verb, chosen, strategy=strategy)
         if first:
             ended = begin.promote_first(wanted, progress)
         else:

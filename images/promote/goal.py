@@ -15,6 +15,7 @@ VERBS: Final[dict[str, Verb]] = {
     "promote": "promote",
     "rollback": "rollback",
     "first": "first",
+    "restore": "restore",
     "blue-lost": "blue-lost",
 }
 

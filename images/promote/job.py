@@ -31,7 +31,7 @@ ACTIVE: Final = "active"
 STANDBY: Final = "standby"
 GIVEN_UP: Final = "given-up"
 
-Verb = Literal["promote", "rollback", "first", "blue-lost"]
+Verb = Literal["promote", "rollback", "first", "restore", "blue-lost"]
 
 OLD: Final = 3600.0
 """Seconds after which nobody asks any more whether a run that failed still lives."""

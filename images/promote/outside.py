@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from images.providers.base import FloatingIp, Provider
@@ -45,9 +45,22 @@ def questions(plan: ImagePlan, ip: FloatingIp, *, health: bool = False) -> list[
     return [_question(site, path, a, wanted) for site, path, wanted in asked for a in addresses]
 
 
+def by_http(plan: ImagePlan, ip: FloatingIp) -> list[Question]:
+    """Whether the first site with a name answers at all, without a certificate: Caddy leads from
+    HTTP to HTTPS as soon as it runs (Caddy documentation, "Automatic HTTPS")."""
+    named = [site for site in (plan.caddy.sites if plan.caddy else ()) if _parts(site)["host"]]
+    addresses = [address for address in (ip.v4, ip.v6) if address]
+    plain = [replace(site, address=f"http://{_parts(site)['host']}") for site in named[:1]]
+    return [_question(site, "/", address, False) for site in plain for address in addresses]
+
+
+def lacks_certificate(reason: str) -> bool:
+    """Whether an answer was wrong for the lack of a certificate alone."""
+    return re.search(r"\b(TLS|SSL)\b", reason) is not None
+
+
 def _question(site: Site, path: str, address: str, generation: bool) -> Question:
-    match = ADDRESS.fullmatch(site.address)
-    assert match is not None  # the schema admits no other
+    match = _parts(site)
     bracketed = f"[{address}]" if ":" in address else address
     host = match["host"]
     scheme = match["scheme"] or ("https" if host else "http")
@@ -59,6 +72,12 @@ def _question(site: Site, path: str, address: str, generation: bool) -> Question
     # Whether a certificate is trusted is not the question, and behind a lab's address none is.
     argv += ["--insecure", "--globoff", url]
     return Question(f"{url} at {bracketed}", tuple(argv), generation)
+
+
+def _parts(site: Site) -> re.Match[str]:
+    match = ADDRESS.fullmatch(site.address)
+    assert match is not None  # the schema admits no other
+    return match
 
 
 def ask(provider: Provider, question: Question, generation: int) -> str:

@@ -85,7 +85,7 @@ def resume(site: Site, progress: Progress) -> Outcome | None:
     blue_lost.fence_returned(site)
     secrets = goal.job.secrets()
     with leased(site, goal.labels()) as (lease, log):
-        if goal.job.verb == "first":
+        if goal.job.verb in ("first", "restore"):
             return first.deploy(goal.job, secrets, lease, log, progress)
         if goal.job.verb == "blue-lost":
             return blue_lost.take_over(goal, look(site), lease, log, progress, secrets=secrets)

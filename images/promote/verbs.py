@@ -17,6 +17,7 @@ from images.options import IMAGE_HELP, SPEC, verb
 PROMOTE_HELP: Final = {
     "image": IMAGE_HELP,
     "first": "deploy the first server: the only way to an empty database; refused if any data is",
+    "restore": "with --first: the newest backup is in it before users see it",
     "resume": "go on with a run that was cut short, from this or another machine",
     "dry_run": "show the steps with what each one's probe says now; nothing is changed",
     "until": "stop after this step (0, 1, 2, 11, 12 or 13)",
@@ -33,6 +34,7 @@ def promote(
     spec: str = SPEC,
     provider: str = "",
     first: bool = False,
+    restore: bool = False,
     resume: bool = False,
     dry_run: bool = False,
     until: int = 14,
@@ -55,6 +57,7 @@ def promote(
         site,
         image=image,
         first=first,
+        restore=restore,
         resume=resume,
         until=until,
         blue_lost=blue_lost,

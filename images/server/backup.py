@@ -166,9 +166,13 @@ def create_command(name: str, paths: Sequence[str], exclude: Sequence[str]) -> l
 
 def prune_command(name: str, keep: Mapping[str, int]) -> list[str]:
     """Thin out this spec's archives and nobody else's."""
-    ours = f"{name}-????-??-??T??:??:??"  # a bare * would also mean `<name>-staging`
     rules = [f"--keep-{unit}={count}" for unit, count in keep.items()]
-    return ["prune", "--list", f"--glob-archives={ours}", *rules]
+    return ["prune", "--list", f"--glob-archives={ours(name)}", *rules]
+
+
+def ours(name: str) -> str:
+    """The pattern of this spec's archives: a bare * would also mean `<name>-staging`."""
+    return f"{name}-????-??-??T??:??:??"
 
 
 def sweep() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from images.lab import lab
+from images.lab import Lab, lab
 from images.machine import Description, Machine, booted
 from specs.plan import Role
 
@@ -25,6 +25,8 @@ REPOSITORY = "ssh://deploy@127.0.0.1/home/deploy/backups"
 BORG = "/usr/local/sbin/bakehouse-borg"
 BACKUP = "/usr/bin/python3 -IB -m bakehouse.backup"
 DUMPS = "/var/lib/bakehouse/dumps"
+RESTORE = "/usr/bin/python3 -IB -m bakehouse.restore"
+ANSWERS = "curl -sf -o /dev/null http://127.0.0.1/"
 END_LOCK = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid();
@@ -42,9 +44,15 @@ http.server.HTTPServer(("127.0.0.1", 8999), Handler).serve_forever()
 
 
 @pytest.fixture(scope="module")
-def primary(hobby: Describe) -> Iterator[Machine]:
+def place() -> Iterator[Lab]:
+    with lab() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def primary(place: Lab, hobby: Describe) -> Iterator[Machine]:
     """A primary whose repository is its own account `deploy`, by SSH and a key."""
-    with lab() as place, booted(place, hobby("primary", True)) as machine:
+    with booted(place, hobby("primary", True)) as machine:
         machine.run("systemctl start bakehouse-databases pgbouncer")
         machine.run(f"ssh-keygen -q -t ed25519 -N '' -f {SECRETS}/borg_ssh_key")
         machine.run(
@@ -168,6 +176,56 @@ def test_a_backup_over_ssh_can_be_restored(primary: Machine) -> None:
     query = "SELECT t, tableowner FROM letters, pg_tables WHERE tablename = 'letters'"
     assert primary.run(f"{ADMIN} guestbook", stdin=query).stdout == "dear|guestbook\n"
     assert primary.run("cat /data/apps/guestbook/uploads/a").stdout == "picture\n"
+
+
+def test_a_new_server_begins_with_the_newest_backup(
+    primary: Machine, place: Lab, hobby: Describe
+) -> None:
+    """Also with a role and a database that no spec names; an archive of another spec is newer."""
+    shop = "INSERT INTO kept SELECT generate_series(1, 1000)"
+    primary.run(
+        f"{ADMIN} guestbook",
+        stdin=f"CREATE TABLE kept (n int); {shop}; ALTER TABLE kept OWNER TO guestbook;"
+        " CREATE ROLE reader; CREATE DATABASE ledger OWNER reader;",
+    )
+    primary.run(f"{ADMIN} ledger", stdin="CREATE TABLE old (n int); INSERT INTO old VALUES (7);")
+    primary.run("install -d /data/apps/guestbook && echo picture >/data/apps/guestbook/kept")
+    backup(primary)
+    pings(primary)
+    last, passwords = archives(primary)[-1], "sha256sum </data/state/databases.json"
+    primary.run(f"{BORG} create ::hobby-staging-2099-01-01T00:00:00 /etc/hostname")
+    known = primary.run(passwords).stdout
+
+    with booted(place, hobby("primary", True)) as new:
+        new.run("systemctl start bakehouse-databases pgbouncer")
+        for name in ("borg_ssh_key", "borg_passphrase"):
+            text = primary.run(f"cat {SECRETS}/{name}").stdout
+            new.run(f"umask 077 && cat >{SECRETS}/{name}", stdin=text)
+        there = REPOSITORY.replace("127.0.0.1", primary.address.v4)
+        assert new.run(passwords).stdout != known
+        with spec_says(new, repository=there, ping="", paths=[]):
+            told = new.run(RESTORE).stdout
+            assert json.loads(told.splitlines()[-1]) == {"archive": last, "databases": 3}
+            assert is_there(new)
+            new.run(f"{ADMIN} guestbook", stdin="DELETE FROM kept;")
+            new.run(RESTORE)
+            assert is_there(new)
+        assert new.run(passwords).stdout == known
+        new.run("systemctl is-active bakehouse-backup.timer bakehouse-app@guestbook caddy")
+        new.run(f"timeout 60 sh -c 'until {ANSWERS}; do sleep 0.5; done'")
+        new.run("mkdir -p /var/lib/bakehouse && echo '{}' >/var/lib/bakehouse/role.json")
+        assert "not a new one" in new.run(RESTORE, check=False).stderr
+    primary.run(f"{BORG} delete ::hobby-staging-2099-01-01T00:00:00")
+    primary.run(f"{ADMIN} guestbook", stdin="DROP TABLE kept; DROP DATABASE ledger;")
+
+
+def is_there(machine: Machine) -> bool:
+    """What the backup has: rows with their owners, files."""
+    query = "SELECT count(*), tableowner FROM kept, pg_tables WHERE tablename = 'kept' GROUP BY 2"
+    rows = machine.run(f"{ADMIN} guestbook", stdin=query).stdout
+    old = machine.run(f"{ADMIN} ledger", stdin="SELECT n FROM old").stdout
+    file = machine.run("cat /data/apps/guestbook/kept").stdout
+    return (rows, old, file) == ("1000|guestbook\n", "7\n", "picture\n")
 
 
 def test_the_repository_is_encrypted_and_its_host_remembered(primary: Machine) -> None:

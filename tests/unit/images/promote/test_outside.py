@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from images.promote.outside import questions
+from images.promote.outside import by_http, lacks_certificate, questions
 from images.providers.base import FloatingIp
 from specs.model import Caddy, Site
 from specs.plan import ImagePlan, resolve
@@ -52,6 +52,25 @@ def test_a_name_is_asked_at_the_address(address: str, url: str, resolve_: str) -
     argv = questions(plan(address), replace(IP, v6=""))[0].argv
     assert argv[-1] == f"{url}/.well-known/bakehouse"
     assert (argv[argv.index("--resolve") + 1] if resolve_ else "") == resolve_
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("example.org", "http://example.org:80/"),
+        ("https://example.org:8443", "http://example.org:80/"),
+        (":8080", ""),
+    ],
+)
+def test_without_a_certificate_a_name_answers_by_http(address: str, url: str) -> None:
+    found = by_http(plan(address), replace(IP, v6=""))
+    assert [question.argv[-1] for question in found] == ([url] if url else [])
+
+
+def test_what_lacks_a_certificate_alone() -> None:
+    alert = "curl: (35) OpenSSL/3.0.17: error:0A000438:SSL routines::tlsv1 alert internal error"
+    assert lacks_certificate(alert)
+    assert not lacks_certificate("curl: (22) The requested URL returned error: 502")
 
 
 def test_a_server_without_sites_is_asked_nothing() -> None:
