@@ -88,7 +88,8 @@ def rebuild(run: Run) -> Outcome:
     A run that was killed is gone on with by the next: a lock that was renewed is baked, an image
     that was proven is used, a swap that was begun is ended first.
     """
-    with journal(run.site.home, run.site.name).recorded("rebuild") as line:
+    look = {"dry_run": True} if run.wish.dry_run else {}
+    with journal(run.site.home, run.site.name).recorded("rebuild", **look) as line:
         ended = _ended(run)
         ended.seconds = dict(run.progress.seconds)
         if not run.wish.dry_run and not ended.quiet:
