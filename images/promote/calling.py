@@ -77,6 +77,22 @@ def promote(
     return recorded(where, "promote", progress, act)
 
 
+def generation(spec: str, word: str) -> int:
+    """The number of `5` or `<spec>@5`, as `rollback --to` takes it; 0 for "". Raises UsageError for
+    another word, or another spec's generation."""
+    name, at, number = word.rpartition("@")
+    if at and name != spec:
+        raise UsageError(
+            f"--to {word}: the spec is that of {spec}", "name the spec of that server with --spec"
+        )
+    if word and not (number.isdecimal() and int(number)):
+        raise UsageError(
+            f"--to {word}: no generation",
+            f"name it as in `--to 5` or `--to {spec}@5`; `invoke generations` lists them",
+        )
+    return int(number or 0)
+
+
 def rollback(where: Site, to: int = 0) -> Outcome:
     """Swap back to generation `to`, or to what served before."""
     progress = Progress()
