@@ -134,11 +134,16 @@ def nothing_to_resume(where: Site) -> Outcome:
 
 
 def ask_person(told: str, words: str) -> str:
-    """The person's answer on the terminal. Raises UsageError where there is none."""
+    """The person's answer on the terminal; "" when it is closed (Ctrl-D). Raises UsageError where
+    there is none."""
     if not sys.stdin.isatty():
         raise UsageError(f"the loss must be accepted: {told}", f"--accept-loss {words!r}")
     print(f"To go on, type: {words}", file=sys.stderr)
-    return input("> ")
+    try:
+        return input("> ")
+    except EOFError:
+        print(file=sys.stderr)
+        return ""
 
 
 def summary(ended: Outcome) -> str:
