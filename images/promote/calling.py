@@ -116,6 +116,8 @@ def recorded(
             ) from None
         found |= {"generation": ended.generation, "server": ended.server, "pause": ended.pause}
         found["outcome"] = "rolled-back" if ended.rolled_back else "done"
+        if ended.stopped_after is not None:
+            found["outcome"] = "stopped"
         if ended.why:
             found["why"] = ended.why
         return ended
