@@ -12,9 +12,9 @@ import json as jsonlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, ParamSpec
+from typing import Any, Final, NoReturn, ParamSpec
 
 from invoke import __version__
 from invoke.exceptions import Exit, ParseError
@@ -91,13 +91,29 @@ class Verbs(Program):
     """Invoke, which tells a wrong call as all other errors are told."""
 
     def parse_tasks(self) -> None:
-        """Raises invoke's Exit with code 2 and a hint for what is no verb or no option."""
+        """Raises invoke's Exit with code 2 and a hint for what is no verb, option or number."""
         try:
             super().parse_tasks()
         except ParseError as error:
             flags = error.context.flags if error.context else ()
             wrong = wrong_call(str(error), list(self.collection.task_names), flags)
             raise Exit(f"error: {wrong}", wrong.exit_code) from error
+        except ValueError as error:
+            words = self.core.unparsed
+            verbs = [one.flags for one in self.collection.to_contexts() if one.name in words]
+            self._no_number(error, words, verbs)
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Invoke's own options. Raises invoke's Exit with code 2 for what is no number."""
+        try:
+            super().parse_core(argv)
+        except ValueError as error:
+            self._no_number(error, self.argv, [])
+
+    def _no_number(self, error: ValueError, words: Sequence[str], verbs: list[Any]) -> NoReturn:
+        """Invoke makes numbers of words itself, and does not say of which."""
+        wrong = wrong_number(str(error), words, [*verbs, self.initial_context.flags])
+        raise Exit(f"error: {wrong}", wrong.exit_code) from error
 
 
 def main(root: Path) -> None:
@@ -123,3 +139,15 @@ def wrong_call(said: str, verbs: Iterable[str], flags: Iterable[str]) -> UsageEr
     otherwise = "`invoke --help VERB` tells its options" if option else "`invoke --list` tells all"
     hint = f"did you mean {near[0]}?" if near else otherwise
     return UsageError(f"{word}: no such {'option' if option else 'verb'}", hint)
+
+
+def wrong_number(said: str, words: Sequence[str], flags: Sequence[Any]) -> UsageError:
+    """Which option of a call got a word that is no whole number; `flags` are Invoke's arguments by
+    their options, for each verb, and `said` is what is told when none of them did."""
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        option, given, value = word.partition("=")
+        value = value if given else following
+        takes = any(option in known and known[option].kind is int for known in flags)
+        if takes and not re.fullmatch(r"[+-]?\d+", value):
+            return UsageError(f"{option} {value}: not a whole number", f"write {option} NUMBER")
+    return UsageError(said, "`invoke --help VERB` tells its options")

@@ -8,7 +8,7 @@ from images import store
 from images.fixes import fixes
 from images.home import Home
 from specs.errors import BakehouseError
-from specs.lock import Lock, changes, parse
+from specs.lock import Lock, changes, load
 
 
 def last_lock(home: Home, spec: str) -> Lock | None:
@@ -23,8 +23,7 @@ def last_lock(home: Home, spec: str) -> Lock | None:
 def image_lock(home: Home, image: str) -> Lock | None:
     """The lock that a stored image was made from; None when this version cannot read it."""
     try:
-        text = (home.images / image / "spec.lock").read_text(encoding="utf-8")
-        return parse(text, f"{image}/spec.lock")
+        return load(home.images / image / "spec.lock")
     except (BakehouseError, OSError):
         return None
 

@@ -20,7 +20,7 @@ from images.fixes import Fixes, fixes
 from images.home import Home
 from images.recipe import Recipe
 from specs.errors import BakehouseError
-from specs.lock import Lock, parse
+from specs.lock import Lock, load
 from specs.plan import ImagePlan
 
 _Facts = Mapping[str, Mapping[str, str]]
@@ -105,7 +105,7 @@ def of_image(home: Home, image: store.Image, name: str) -> Side:
     facts = _of_document((folder / "bake.yaml").read_text(encoding="utf-8"))
     with suppress(BakehouseError):
         facts |= _of_plan(stored_plan.load(home, image.id).image)
-    found = _side(name, _lock(folder / "spec.lock"), facts, image.size)
+    found = _side(name, load(folder / "spec.lock"), facts, image.size)
     return replace(found, raw=store.raw_path(home, image.id))
 
 
@@ -159,7 +159,7 @@ def side(home: Home, word: str, read: Callable[[str], Recipe]) -> Side:
     `read` makes the recipe of a spec file. Raises UsageError for what is none of these.
     """
     if word.endswith(".lock"):
-        return _side(word, _lock(Path(word)), {})
+        return _side(word, load(Path(word)), {})
     if word.endswith((".yaml", ".yml")) or Path(word).is_file():
         return of_recipe(home, read(word), word)
     return of_image(home, store.look_up(home, word), word)
@@ -174,10 +174,6 @@ def _between(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Itera
 def _side(name: str, lock: Lock | None, facts: _Facts, size: int = 0) -> Side:
     packages = {p.name: p.version for p in lock.image_packages()} if lock else None
     return Side(name, lock, facts if packages is None else {**facts, "package": packages}, size)
-
-
-def _lock(path: Path) -> Lock:
-    return parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def _of_document(text: str) -> dict[str, Mapping[str, str]]:

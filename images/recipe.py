@@ -15,7 +15,7 @@ from images import payload
 from images.source import source_digest
 from specs import coverage, facts
 from specs.errors import UsageError
-from specs.lock import Lock, lock_path, parse
+from specs.lock import Lock, load, lock_path
 from specs.model import Spec
 from specs.plan import Plan, resolve
 
@@ -70,8 +70,7 @@ def prepare(spec: Spec, spec_file: Path, lock: Lock | None) -> Recipe:
 
 def read_lock(spec_file: Path) -> Lock | None:
     """The lock beside the spec, or None when it has none yet. Raises UsageError for a bad one."""
-    path = lock_path(spec_file)
     try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
+        return load(lock_path(spec_file))
     except FileNotFoundError:
         return None

@@ -124,11 +124,27 @@ def _opened(value: Any, margin: str) -> bool:
     return len(margin) < 2 or any(isinstance(item, dict | list | tuple) for item in items)
 
 
+def load(path: Path) -> Lock:
+    """The lock in a file. Raises UsageError as `parse`, and OSError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path}: not a lock: its text is not UTF-8 ({error.reason} at byte {error.start})",
+            "take it from git again, or from a copy",
+        ) from error
+    return parse(text, str(path))
+
+
 def parse(text: str, name: str) -> Lock:
     """Read what `dump` wrote; `name` is the file's, for the error.
 
     Raises UsageError when it is no lock or one of another format.
     """
+    if any(line.startswith("<<<<<<<") for line in text.splitlines()):
+        raise UsageError(
+            f"{name}: both sides of a merge are in it", "take one side from git, then `invoke lock`"
+        )
     try:
         data: dict[str, Any] = json.loads(text)
         if data.pop("format") != FORMAT:

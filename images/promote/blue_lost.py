@@ -12,24 +12,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from images import store
 from images.history import Journal
 from images.progress import Progress
-from images.promote import moving, stateless, volume
+from images.promote import moving, records, stateless, volume
 from images.promote.ending import backup, prove
 from images.promote.goal import Goal
 from images.promote.green import find
-from images.promote.job import ACTIVE, GIVEN_UP, Site, job, labels
+from images.promote.job import ACTIVE, GIVEN_UP, STRATEGIES, Job, Site, job, labels, plan_of
 from images.promote.lease import Lease, newest
 from images.promote.observe import SPARE, Seen, World, look
 from images.promote.runs import Outcome, Run, leased
 from images.providers.base import ROLE
 from specs.errors import BakehouseError, UsageError
+from specs.model import Strategy
 
 HEIRS: Final = SPARE | {"gave-up"}
 """States of a standby that may take over; one gave up when the last swap was called off."""
 
 TAKE_OVER: Final = 180.0
 """Seconds that a standby may take to become the server."""
+
+ELSEWHERE: Final = "run this on the machine that baked it, or with its home: `--store HOME`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +78,13 @@ def blue_lost(
 
     `given` are words of acceptance; without them `ask` gets the loss and the words, and returns
     what the person said. Raises UsageError when the loss is not accepted, BakehouseError when there
-    is no standby, or the server that serves is alive.
+    is no standby, the server that serves is alive, or what must be known of an image is not.
     """
+    records.bring(site)  # the dead server tells nothing, and another machine may have baked
     world = look(site)
     dead = lost(world)
-    if job(site, "blue-lost", generation=dead.generation, disk=False).strategy != "replica":
-        wanted = job(site, "blue-lost", generation=dead.generation)
+    if strategy(world, dead) != "replica":
+        wanted = known(site, dead, disk=True)
         goal, secrets = Goal(wanted, dead.name), wanted.secrets()
         with leased(site, goal.labels()) as (lease, log):
             log.write(lease.epoch, "began", said=f"{dead.name} is given up for a new server")
@@ -87,7 +92,7 @@ def blue_lost(
     heir = choose(world)
     if heir.generation == 0:
         raise BakehouseError(f"{heir.name} has no generation label", "label it at the provider")
-    wanted = job(site, "blue-lost", generation=heir.generation)
+    wanted = known(site, heir)
     loss = measure(heir)
     progress.note(loss.told())
     said = given or ask(loss.told(), loss.words)
@@ -181,6 +186,43 @@ def lost(world: World) -> Seen:
             "`invoke status`; label the one that served last as role=active at the provider",
         )
     return dead[0]
+
+
+def strategy(world: World, dead: Seen) -> Strategy:
+    """What becomes of the dead server's data: by its image where this home knows that, else as the
+    servers that are left tell, since no swap changes it. Raises BakehouseError when none does."""
+    site = world.site
+    left = [seen for seen in world.servers if seen.label != GIVEN_UP and seen is not dead]
+    for seen in (dead, *left):
+        plan = plan_of(site, seen.contact.server)
+        told = plan.data.strategy if plan else str(seen.facts.get("strategy", ""))
+        if told in STRATEGIES:
+            return STRATEGIES[told]
+    raise BakehouseError(
+        f"{told_image(site, dead)}, which served on {dead.name}, is not known in {site.home.root}, "
+        f"and no server of {site.name} that is left tells what becomes of its data",
+        f"{ELSEWHERE}; or restore the newest backup (docs/backup.md)",
+    )
+
+
+def known(site: Site, seen: Seen, *, disk: bool = False) -> Job:
+    """The job for the image of a server that may be dead; with its `disk`, where the provider is
+    this machine and a new server is made of it. Raises BakehouseError, with what is missing and
+    where it is, when this home does not know the image."""
+    needed = disk and site.provider.name == "local"
+    if (store.find if needed else store.recorded)(site.home, seen.image) is None:
+        what = "disk" if store.recorded(site.home, seen.image) else "record (plan and proof)"
+        raise BakehouseError(
+            f"the {what} of {told_image(site, seen)}, which {seen.name} runs or ran, is not in "
+            f"{site.home.root}, and {seen.name} cannot tell it",
+            ELSEWHERE,
+        )
+    return job(site, "blue-lost", generation=seen.generation, disk=disk)
+
+
+def told_image(site: Site, seen: Seen) -> str:
+    """A server's image as a person may name it, and by its id."""
+    return f"{site.name}@{seen.generation} ({seen.image or 'no label names its image'})"
 
 
 def choose(world: World) -> Seen:

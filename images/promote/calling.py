@@ -81,6 +81,22 @@ def promote(
     return recorded(where, "promote", progress, act)
 
 
+def generation(spec: str, word: str) -> int:
+    """The number of `5` or `<spec>@5`, as `rollback --to` takes it; 0 for "". Raises UsageError for
+    another word, or another spec's generation."""
+    name, at, number = word.rpartition("@")
+    if at and name != spec:
+        raise UsageError(
+            f"--to {word}: the spec is that of {spec}", "name the spec of that server with --spec"
+        )
+    if word and not (number.isdecimal() and int(number)):
+        raise UsageError(
+            f"--to {word}: no generation",
+            f"name it as in `--to 5` or `--to {spec}@5`; `invoke generations` lists them",
+        )
+    return int(number or 0)
+
+
 def rollback(where: Site, to: int = 0) -> Outcome:
     """Swap back to generation `to`, or to what served before."""
     progress = Progress()
@@ -104,6 +120,8 @@ def recorded(
             ) from None
         found |= {"generation": ended.generation, "server": ended.server, "pause": ended.pause}
         found["outcome"] = "rolled-back" if ended.rolled_back else "done"
+        if ended.stopped_after is not None:
+            found["outcome"] = "stopped"
         if ended.why:
             found["why"] = ended.why
         return ended
@@ -122,11 +140,16 @@ def nothing_to_resume(where: Site) -> Outcome:
 
 
 def ask_person(told: str, words: str) -> str:
-    """The person's answer on the terminal. Raises UsageError where there is none."""
+    """The person's answer on the terminal; "" when it is closed (Ctrl-D). Raises UsageError where
+    there is none."""
     if not sys.stdin.isatty():
         raise UsageError(f"the loss must be accepted: {told}", f"--accept-loss {words!r}")
     print(f"To go on, type: {words}", file=sys.stderr)
-    return input("> ")
+    try:
+        return input("> ")
+    except EOFError:
+        print(file=sys.stderr)
+        return ""
 
 
 def summary(ended: Outcome) -> str:

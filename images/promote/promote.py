@@ -133,8 +133,7 @@ def swap(run: Run, until: int = LAST) -> Outcome:
         for step in steps:
             take(run, step)
             if step.number == stop < LAST:
-                run.note(f"stopped after step {stop}, as asked; `--resume` goes on")
-                return run.outcome(run.green or run.blue)
+                return stopped(run, stop)
     except LostLeaseError as error:
         run.record("failed", step=step.number, name=step.name, said=error.message)
         raise
@@ -152,6 +151,13 @@ def swap(run: Run, until: int = LAST) -> Outcome:
         raise forward_only(run, step, error) from error
     run.record("ended", said=f"generation {run.job.generation} serves")
     return run.outcome(run.there())
+
+
+def stopped(run: Run, step: int) -> Outcome:
+    """As asked, after this step; whoever serves by now is told, and it need not be green yet."""
+    waits = f": {run.green.name} stands by" if run.green and not run.swapped else ""
+    run.note(f"stopped after step {step}, as asked{waits}; `--resume` goes on")
+    return replace(run.outcome(run.there() if run.swapped else run.blue), stopped_after=step)
 
 
 def table(strategy: Strategy) -> tuple[Step, ...]:

@@ -29,6 +29,7 @@ class Outcome:
     """How a run ended. `pause` is the write pause in seconds, None when there was none.
 
     `rolled_back` says that the server which served before serves again; `why` then tells why.
+    `stopped_after` is the step after which it stopped, as asked; else None.
     """
 
     generation: int
@@ -38,6 +39,7 @@ class Outcome:
     why: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    stopped_after: int | None = None
 
     def as_data(self) -> dict[str, Any]:
         """For `--json`."""
@@ -48,7 +50,9 @@ class Outcome:
             "rolled_back": self.rolled_back,
             "seconds": round(self.seconds, 1),
         }
-        return data | ({"error": self.why} if self.why else {}) | {"notes": list(self.notes)}
+        data |= {"error": self.why} if self.why else {}
+        data |= {} if self.stopped_after is None else {"stopped_after": self.stopped_after}
+        return data | {"notes": list(self.notes)}
 
 
 @dataclass(slots=True)

@@ -76,10 +76,16 @@ def _tell(json: bool, ended: Any) -> None:
         sys.exit(1)
 
 
-@verb("spec", "store", "json", "provider", to="the generation (default: the last one)")
+@verb(
+    "spec",
+    "store",
+    "json",
+    "provider",
+    to="the generation, as 5 or <spec>@5 (default: the last one)",
+)
 def rollback(
     _: Context,
-    to: int = 0,
+    to: str = "",
     spec: str = SPEC,
     provider: str = "",
     store: str = "",
@@ -89,7 +95,8 @@ def rollback(
     from images.home import find_home
     from images.promote import calling
 
-    _tell(json, calling.rollback(calling.site(spec, find_home(store), provider), to))
+    site = calling.site(spec, find_home(store), provider)
+    _tell(json, calling.rollback(site, calling.generation(site.name, to)))
 
 
 @verb("spec", "store", "json", "provider", confirm="the spec's name: delete it all, data too")

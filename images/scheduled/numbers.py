@@ -16,7 +16,8 @@ from images.promote.job import ACTIVE, Site
 from images.providers.base import GENERATION, IMAGE, ROLE
 
 NOTED: Final = 3
-"""Generations whose notes stay at the provider; of older ones the images' labels tell."""
+"""Generations whose notes stay at the provider, besides that of what serves; of older ones the
+images' labels tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +78,19 @@ def before(site: Site, image: str) -> int:
 
 
 def note(site: Site, generation: store.Generation) -> None:
-    """Let other machines know; old notes go."""
+    """Let other machines know; old notes go, but that of what serves."""
     labels = {"image": generation.image, "created": str(int(_seconds(generation.created)))}
     site.provider.make_note(f"{site.name}.generation-{generation.number}", labels)
+    serves = serving(site)
     for known in noted(site)[:-NOTED]:
-        site.provider.delete_note(f"{site.name}.generation-{known.number}")
+        if serves is None or known.image != serves.image:
+            site.provider.delete_note(f"{site.name}.generation-{known.number}")
 
 
 def created(site: Site, image: str) -> float:
-    """When an image was baked, in Unix seconds: by the store, else by the provider; else 0."""
-    found = store.find(site.home, image) if image else None
+    """When an image was baked, in Unix seconds: by its record, whose disk may be elsewhere, else by
+    the provider; else 0."""
+    found = store.recorded(site.home, image)
     if found:
         return _seconds(found.created)
     return max((known.created for known in noted(site) if known.image == image), default=0.0)

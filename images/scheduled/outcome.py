@@ -86,6 +86,7 @@ class Outcome:
             "seconds": {name: round(took, 2) for name, took in self.seconds.items()},
             "freed": self.freed,
             "notices": [notice.as_data() for notice in self.notices],
+            "quiet": self.quiet,
         }
         pause = {} if self.pause is None else {"pause": self.pause}
         return {key: value for key, value in found.items() if value} | pause

@@ -88,7 +88,8 @@ def rebuild(run: Run) -> Outcome:
     A run that was killed is gone on with by the next: a lock that was renewed is baked, an image
     that was proven is used, a swap that was begun is ended first.
     """
-    with journal(run.site.home, run.site.name).recorded("rebuild") as line:
+    look = {"dry_run": True} if run.wish.dry_run else {}
+    with journal(run.site.home, run.site.name).recorded("rebuild", **look) as line:
         ended = _ended(run)
         ended.seconds = dict(run.progress.seconds)
         if not run.wish.dry_run and not ended.quiet:
@@ -254,11 +255,11 @@ def _swapped(ended: Outcome, swapped: Swapped) -> Outcome:
 def _afterwards(run: Run, ended: Outcome) -> None:
     """Age, certificates, notices, room: none of it changes how the run ended."""
     site, progress = run.site, run.progress
-    alarms = []
     try:
-        alarms.append(alarm(site, run.clock()))
+        alarms = [alarm(site, run.clock())]
     except (BakehouseError, OSError) as error:
-        progress.note(f"the age of what serves is not known: {error}")
+        why = told_of(error).message if isinstance(error, OSError) else error.message
+        alarms = [f"the age of what serves is not known: {why}"]
     try:
         alarms += renew_due(site, run.clock(), progress.note)
     except (BakehouseError, OSError) as error:
@@ -278,14 +279,19 @@ def _afterwards(run: Run, ended: Outcome) -> None:
 
 def alarm(site: Site, now: float) -> str:
     """What is wrong with the age of the image that serves (of the newest one, where no server is),
-    or "". `now` is Unix seconds."""
+    or ""; an age that nobody knows is wrong, too. `now` is Unix seconds."""
     serving = numbers.serving(site)
     found = serving or numbers.newest(site)
-    if found is None or not found.created:
+    if found is None:
         return ""
+    what = "what serves" if serving else "the newest image"
+    if not found.created:
+        return (
+            f"the age of {what}, generation {found.number}, is not known: neither this machine nor "
+            "the provider knows when it was baked; the next promote ends that"
+        )
     age, limit = now - found.created, site.spec.rebuild.max_age
     if age <= limit:
         return ""
-    what = "what serves" if serving else "the newest image"
     days = f"{age / DAY:.0f} days old (rebuild.max_age is {limit // DAY})"
     return f"{what}, generation {found.number}, is {days}"

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from images.home import write_whole
+from images.home import find_home, write_whole
 from images.providers.keys import GIVEN
 from images.run import run
 from specs.errors import BakehouseError, UsageError
@@ -123,13 +123,15 @@ def _of_spec(spec: Spec) -> dict[str, object]:
 
 
 def _of_machine(spec_file: Path) -> dict[str, object]:
-    """Absolute paths. Raises UsageError for one that a scheduler would take apart."""
+    """Absolute paths; `home` is None where BAKEHOUSE_HOME is not set. Raises UsageError for a path
+    that a scheduler would take apart."""
     spec, command = spec_file.resolve(), PROJECT / "bootstrap"
-    for path in (spec, command):
+    home = find_home().root if os.environ.get("BAKEHOUSE_HOME") else None
+    for path in (spec, command, *([home] if home else [])):
         odd = ODD & set(str(path))
         if odd:
             raise UsageError(f"{path} cannot be scheduled: it holds {min(odd)!r}", "rename it")
-    return {"root": PROJECT, "spec": spec, "command": command}
+    return {"root": PROJECT, "spec": spec, "command": command, "home": home}
 
 
 def _of_repository(spec_file: Path) -> dict[str, object]:

@@ -48,6 +48,7 @@ def rebuild(
     from images.promote.calling import site
     from images.run import require_root
     from images.scheduled import due as dates
+    from images.scheduled.outcome import Outcome
     from images.scheduled.rebuild import Run, Wish
     from images.scheduled.rebuild import rebuild as run
     from images.scheduled.ways import ways
@@ -55,7 +56,11 @@ def rebuild(
     require_root("baking an image")
     where = site(spec, find_home(store), provider)
     if due and (waits := dates.waits(where.home, where.spec)):
-        _say(waits)
+        if json:
+            idle = Outcome(where.name, "nothing-to-do").as_data()
+            emit(json, {**idle, "outcome": "not-due", "why": waits}, waits)
+        elif sys.stderr.isatty():  # cron would send a mail each hour
+            _say(waits)
         return
     progress = Progress()
     ended = run(Run(where, ways(where, progress, only), Wish(dry_run, retry), progress))

@@ -95,11 +95,15 @@ def _edited(file: Path, text: str, say: Callable[[str], None]) -> str:
 
 
 def _again(wrong: BakehouseError, say: Callable[[str], None]) -> bool:
-    """Whether the person wants to mend it; nobody is asked where nobody is."""
+    """Whether the person wants to mend it: not who closes the terminal (Ctrl-D); nobody is asked
+    where nobody is."""
     if not sys.stdin.isatty():
         return False
     say(str(wrong))
-    return input("edit again? [Y/n] ").strip().lower() not in ("n", "no")
+    try:
+        return input("edit again? [Y/n] ").strip().lower() not in ("n", "no")
+    except EOFError:
+        return False
 
 
 def editor() -> list[str]:

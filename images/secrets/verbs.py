@@ -51,24 +51,16 @@ def secrets(
 
 
 def _deliver(spec: str, provider: str, store: str, json: bool) -> None:
-    """To every server that runs, what its own image needs; apps that read what changed restart."""
+    """To every server that runs; the exit code tells when one failed, after all had their turn."""
     from images.home import find_home
     from images.promote import calling
-    from images.promote.job import plan_of
-    from images.secrets.deliver import deliver, restart_readers
-    from images.secrets.gather import gather
-    from specs.needs import needed
+    from images.secrets.servers import deliver_all
 
-    site = calling.site(spec, find_home(store), provider)
-    running = [server for server in site.provider.servers(site.name) if server.status == "running"]
-    told, lines = [], []
-    for server in running:
-        image = plan_of(site, server)
-        values = gather(site.spec, site.spec_file, image)
-        door = site.contact(server).door
-        changed = deliver(door, values)
-        apps = restart_readers(door, changed, needed(image or site.spec))
-        told.append({"server": server.name, "changed": list(changed), "restarted": list(apps)})
-        again = f"; restarted: {', '.join(apps)}" if apps else ""
-        lines.append(f"{server.name}: {', '.join(changed) or 'nothing'} changed{again}")
-    emit(json, told, "\n".join(lines) or "no server runs")
+    told = deliver_all(calling.site(spec, find_home(store), provider))
+    lines = [one.line() for one in told]
+    emit(json, [one.as_data() for one in told], "\n".join(lines) or "no server runs")
+    failed = [one.error.exit_code for one in told if one.error]
+    if failed:
+        if not json:
+            print(f"error: {len(failed)} of {len(told)} servers failed, see above", file=sys.stderr)
+        sys.exit(max(failed))

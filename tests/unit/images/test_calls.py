@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
-from images.calls import as_data, told_of, wrong_call
+from images.calls import Verbs, as_data, told_of, wrong_call
 from specs.errors import BakehouseError, Place, Problem, SpecError
 
 VERBS = ("validate", "build-image", "plan")
 FLAGS = ("--spec", "-s", "--json", "-j")
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,28 @@ def test_a_wrong_call_is_told_with_a_next_step(said: str, message: str, hint: st
     assert wrong.message == message
     assert hint in wrong.hint
     assert wrong.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("gc --keep abc", "--keep abc: not a whole number"),
+        ("gc --dry-run --keep=abc --json", "--keep abc: not a whole number"),
+        ("gc -k 1.5", "-k 1.5: not a whole number"),
+        ("promote --until x", "--until x: not a whole number"),
+        ("bench --only x --runs x", "--runs x: not a whole number"),
+        ("-T x gc", "-T x: not a whole number"),
+        ("gc --keep 2 bench --runs x", "--runs x: not a whole number"),
+    ],
+)
+def test_what_is_no_number_is_a_wrong_call(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = Verbs(name="Invoke", binary="invoke", version="0")
+    with pytest.raises(SystemExit) as ended:
+        program.run(["invoke", "--search-root", str(ROOT), *words.split()])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}\n  hint: write ")
 
 
 def test_what_the_system_refuses_is_told_with_its_file() -> None:

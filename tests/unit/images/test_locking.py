@@ -56,6 +56,12 @@ def test_a_lock_of_another_spec_stops_everything_with_what_to_do(
     assert fitting_lock(spec, tmp_path / "web.yaml") is None
 
 
+def test_a_lock_that_is_no_text_is_a_wrong_call(tmp_path: Path) -> None:
+    (tmp_path / "web.lock").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(UsageError, match=r"web\.lock: not a lock"):
+        fitting_lock(SPEC, tmp_path / "web.yaml")
+
+
 def test_a_lock_that_fits_needs_no_archive(tmp_path: Path) -> None:
     assert fitting_lock(SPEC, tmp_path / "web.yaml") is None
     (tmp_path / "web.lock").write_text(dump(LOCK))

@@ -74,6 +74,7 @@ class Reached(Site):
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reached:
     place = Reached(Home(tmp_path / "home"), MemoryProvider(), Spec("web"), tmp_path / "web.yaml")
+    place.provider.make_note("web.generation-1", {"image": OLD, "created": str(int(NOW))})
     monkeypatch.setattr(renewal, "in_force", place.in_force)
     monkeypatch.setattr(renewal, "renew_all", place.renew_all)
     return place

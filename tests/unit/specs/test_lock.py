@@ -1,11 +1,12 @@
 """The lock's form: what is written is read back, and a broken file is told as such."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from specs.errors import UsageError
-from specs.lock import Index, Lock, LockedPackage, changes, dump, parse
+from specs.lock import Index, Lock, LockedPackage, changes, dump, load, parse
 
 BASH = LockedPackage("bash", "5.2", "amd64", "debian", "pool/bash.deb", "a" * 64, 100)
 ZLIB = LockedPackage("zlib1g", "1:1.3", "amd64", "debian", "pool/zlib.deb", "b" * 64, 50)
@@ -56,6 +57,24 @@ def test_image_packages_leave_out_the_tools() -> None:
 
 def test_packages_are_each_named_once() -> None:
     assert LOCK.packages() == (BASH, ZLIB)
+
+
+def test_a_lock_with_both_sides_of_a_merge_is_not_to_be_deleted() -> None:
+    """Who deletes it drops every version that is pinned."""
+    text = dump(LOCK).replace(' "epoch"', '<<<<<<< HEAD\n "epoch"', 1)
+    with pytest.raises(UsageError, match=r"^x\.lock: .*both sides") as raised:
+        parse(text, "x.lock")
+    assert "take one side from git, then `invoke lock`" in raised.value.hint
+    assert "delete" not in raised.value.hint
+
+
+def test_a_lock_that_is_no_text_is_told_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(UsageError, match=r"x\.lock: not a lock.*UTF-8"):
+        load(path)
+    path.write_text(dump(LOCK))
+    assert load(path) == LOCK
 
 
 def test_changes_are_told_by_layer() -> None:

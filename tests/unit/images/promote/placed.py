@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from images import store, stored_plan
 from images.history import journal
 from images.home import Home
 from images.progress import Progress
-from images.promote import green
+from images.promote import green, records
 from images.promote.goal import Goal
 from images.promote.job import Job, Site, labels
 from images.promote.observe import look
@@ -20,7 +21,7 @@ from images.promote.runs import Run
 from images.providers.base import Order, Server, unguarded
 from images.run import Result
 from images.ssh import Door
-from images.store import Image
+from images.store import Image, now
 from specs.errors import BakehouseError
 from specs.model import Strategy
 from specs.plan import resolve
@@ -58,6 +59,9 @@ class Answering(Contact):
             return Result(0, json.dumps({"ok": True, **told, **said}), "")
         if "bakehouse.swap status" in line:
             return Result(0, json.dumps(self.site.swap), "")
+        if records.PLACE in line:
+            packed = self.site.records.get(self.name)
+            return Result(0, packed, "") if packed else Result(1, "", "no such file")
         if "cloud-init status" in line:
             return Result(0, "0", "")
         self.site.done.append(f"{self.name}: {line.partition('bakehouse.')[2]}")
@@ -77,8 +81,8 @@ class Answering(Contact):
 class Place(Site):
     """A deployment whose servers answer as told: role and epoch by name, `swap` by green's unit.
 
-    The disks of those in `full` are full. `told` are further facts by name, and `rows` who streams
-    from whoever serves.
+    The disks of those in `full` are full. `told` are further facts by name, `records` those of
+    images that servers keep, by the servers' names, and `rows` who streams from whoever serves.
     """
 
     roles: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -86,6 +90,7 @@ class Place(Site):
     done: list[str] = field(default_factory=list)
     full: set[str] = field(default_factory=set)
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, str] = field(default_factory=dict)
     rows: list[dict[str, str]] = field(default_factory=list)
 
     def contact(self, server: Server) -> Contact:
@@ -128,6 +133,22 @@ def deployed(folder: Path) -> Place:
     place = Place(Home(folder), Powering(), HOBBY, SPEC_FILE)
     place.provider.create_floating_ip("hobby")
     return place
+
+
+def recorded(image: str, strategy: Strategy = "replica", created: str = "") -> str:
+    """What a server of an image tells of it, as `records.pack` leaves it there."""
+    plan = resolve(HOBBY, None, ())
+    plan = replace(
+        plan, image=replace(plan.image, data=replace(plan.image.data, strategy=strategy))
+    )
+    record = replace(NEW, id=image, created=created or now())
+    files = {
+        "plan.json": stored_plan.dump(plan),
+        "spec.lock": "",
+        "report.json": json.dumps({"passed": True}),
+        store.RECORD: json.dumps(asdict(record)),
+    }
+    return json.dumps(files)
 
 
 def begun(site: Place, goal: Goal, lease: Any) -> Run:
