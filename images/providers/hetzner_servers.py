@@ -13,7 +13,7 @@ from hcloud.server_types import ServerType
 
 from images.providers import hetzner_network
 from images.providers.base import IMAGE, SPEC, Order, Server, Status
-from images.providers.hetzner_api import Api, ElsewhereError, FailedActionError
+from images.providers.hetzner_api import ELSEWHERE, Api, ElsewhereError, FailedActionError
 from images.providers.local_state import checked, word
 from images.providers.offer import offer
 from specs.errors import BakehouseError, UsageError
@@ -133,7 +133,7 @@ def _await_made(api: Api, name: str, server: Any, actions: list[Any]) -> None:
         api.await_all(f"create the server {name}", actions)
     except FailedActionError as error:
         delete(api, str(server.id))
-        if error.code in ("resource_unavailable", "placement_error"):
+        if error.code in ELSEWHERE:
             raise ElsewhereError(error.message, error.hint) from error
         raise
 
