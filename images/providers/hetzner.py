@@ -23,10 +23,12 @@ from images.providers import (
     hetzner_images,
     hetzner_network,
     hetzner_notes,
+    hetzner_places,
     hetzner_servers,
     hetzner_volumes,
 )
 from images.providers.base import (
+    SPEC,
     BaseImage,
     FloatingIp,
     Note,
@@ -150,8 +152,10 @@ class Hetzner:
         return hetzner_volumes.listed(self.api, spec)
 
     def create_volume(self, name: str, size: int, labels: Mapping[str, str]) -> Volume:
-        """A volume in the first location."""
-        return hetzner_volumes.create(self.api, name, size, labels, self._place())
+        """A volume where the spec's servers are, else in the first location."""
+        spec = labels.get(SPEC, "")
+        place = hetzner_places.of_servers(self.api, spec) if spec else ""
+        return hetzner_volumes.create(self.api, name, size, labels, place or self._place())
 
     def attach(self, volume: str, server: str) -> str:
         """Give it to the one server that may write."""

@@ -47,8 +47,8 @@ UNSOLD: Final = re.compile(
     r"unsupported location for server type|server type .*(unavailable|deprecated|not found)",
     re.IGNORECASE,
 )
-"""What Hetzner says, as `invalid_input`, of a server type that a location does not offer, or that was
-taken off the market; its reference has no code of its own for that."""
+"""What Hetzner says, as `invalid_input`, of a server type that a location does not offer, or that
+was taken off the market; its reference has no code of its own for that."""
 
 HINTS: Final = {
     "unauthorized": "put a valid token into HCLOUD_TOKEN, or `hcloud-token` into the secrets file",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from images.providers.base import IMAGE, SPEC, Order
 from images.providers.hetzner import Hetzner as Provider
 from images.providers.hetzner_api import Api, ElsewhereError
 from images.providers.waiting import Waiting
+from specs.errors import BakehouseError
 from specs.model import Deploy, Spec
 from tests.emulators.hetzner import Hetzner, hetzner
 from tests.emulators.small import small_tree
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.root
 
 LABELS = {SPEC: "shop"}
 DEPLOY = Deploy(provider="hetzner", locations=("fsn1", "nbg1"), server_types=("cx23", "cx33"))
+GIB = 1 << 30
 PATIENT = Waiting(first=0.01, longest=0.1, patience=20)
 
 
@@ -83,3 +86,57 @@ def test_types_that_are_sold_nowhere_are_told(cloud: Hetzner) -> None:
     with pytest.raises(ElsewhereError, match="unsupported location for server type") as told:
         own.create_server(order(own))
     assert "deploy.server_types" in told.value.hint
+
+
+def test_servers_are_made_where_the_volume_is(cloud: Hetzner) -> None:
+    """Also when the first server found no room where the spec would have it best."""
+    cloud.servers.nowhere |= {(kind, "fsn1") for kind in DEPLOY.server_types}
+    own = provider(cloud)
+    first = own.create_server(order(own))
+    own.create_volume("shop-data", 10 * GIB, LABELS)
+    assert own.attach("shop-data", first.id)
+    cloud.servers.nowhere.clear()
+    second = own.create_server(order(own, "shop-2"))
+    assert {place for _, place in made(cloud).values()} == {"nbg1"}
+    own.detach("shop-data")
+    assert own.attach("shop-data", second.id)
+
+
+def test_a_volume_stays_where_it_is_though_the_spec_names_other_places(cloud: Hetzner) -> None:
+    provider(cloud).create_volume("shop-data", 10 * GIB, LABELS)
+    own = provider(cloud, deploy=replace(DEPLOY, locations=("nbg1",)))
+    own.create_server(order(own))
+    assert made(cloud)["shop-1"] == ("cx23", "fsn1")
+
+
+def test_no_room_beside_the_volume_is_told(cloud: Hetzner) -> None:
+    cloud.servers.nowhere |= {(kind, "fsn1") for kind in DEPLOY.server_types}
+    own = provider(cloud)
+    own.create_volume("shop-data", 10 * GIB, LABELS)
+    with pytest.raises(
+        ElsewhereError, match="no room for shop-1 in fsn1, where shop-data is"
+    ) as told:
+        own.create_server(order(own))
+    assert "deploy.server_types" in told.value.hint
+    assert "deploy.locations" not in told.value.hint
+    assert made(cloud) == {}
+
+
+def test_volumes_that_no_server_can_have_together_are_told(cloud: Hetzner) -> None:
+    provider(cloud).create_volume("shop-data", 10 * GIB, LABELS)
+    elsewhere = provider(cloud, deploy=replace(DEPLOY, locations=("nbg1",)))
+    elsewhere.create_volume("shop-more", 10 * GIB, LABELS)
+    own = provider(cloud)
+    with pytest.raises(BakehouseError, match="shop-data is in fsn1, shop-more in nbg1"):
+        own.create_server(order(own))
+    assert made(cloud) == {}
+
+
+def test_the_server_of_a_build_goes_where_there_is_room(cloud: Hetzner) -> None:
+    """It is no server of the spec, and never has its volume."""
+    own = provider(cloud)
+    own.create_volume("shop-data", 10 * GIB, LABELS)
+    cloud.servers.nowhere |= {("cx23", "fsn1")}
+    own.create_server(order(own, "bakehouse-bake-shop", spec=""))
+    assert made(cloud)["bakehouse-bake-shop"] == ("cx23", "nbg1")
+    own.delete_server(str(next(iter(cloud.servers.kind.things))))
