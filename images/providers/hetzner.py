@@ -139,9 +139,11 @@ class Hetzner:
         """What was made for a spec beside its servers is gone: floating IPs, network, firewall,
         and last its notes.
 
-        Raises BakehouseError while there are servers or volumes of the spec.
+        Raises BakehouseError while there are servers or volumes of the spec, or another one's
+        server has such an IP.
         """
         refuse_to_forget(self, spec)
+        hetzner_floating.refuse_held(self.api, spec)
         hetzner_network.forget(self.api, spec)
         for note in self.notes(spec):
             if note_of(spec, note.name):

@@ -1,4 +1,5 @@
-"""Where Hetzner makes things: which types it sells where, and that a volume cannot travel."""
+"""Where things are at Hetzner: which types it sells where, that a volume cannot travel, and whose
+server has an address."""
 
 from __future__ import annotations
 
@@ -140,3 +141,37 @@ def test_the_server_of_a_build_goes_where_there_is_room(cloud: Hetzner) -> None:
     own.create_server(order(own, "bakehouse-bake-shop", spec=""))
     assert made(cloud)["bakehouse-bake-shop"] == ("cx23", "nbg1")
     own.delete_server(str(next(iter(cloud.servers.kind.things))))
+
+
+def test_an_address_that_another_specs_server_has_is_not_deleted(cloud: Hetzner) -> None:
+    own, other = provider(cloud), provider(cloud, "web")
+    ip = own.create_floating_ip("shop")
+    server = other.create_server(order(other, "web-1", "web"))
+    own.assign("shop", server.id)
+    with pytest.raises(BakehouseError, match=rf"shop \({ip.v4}\) is at the server web-1") as told:
+        own.forget("shop")
+    assert "label spec=shop" in told.value.hint
+    assert own.floating_ip("shop") == replace(ip, server=server.id)
+    other.delete_server(server.id)
+    own.forget("shop")
+    assert own.floating_ip("shop").v4 == ""
+
+
+def test_an_address_whose_label_was_taken_away_stays(cloud: Hetzner) -> None:
+    """What the refusal says: then it is no spec's, and the rest of the old one goes."""
+    own = provider(cloud)
+    own.create_floating_ip("shop")
+    for thing in cloud.addresses.kind.things.values():
+        thing.shown["labels"] = {}
+    own.make_note("shop-lease-1", {})
+    own.forget("shop")
+    assert own.floating_ip("shop").v4
+    assert not own.notes("shop")
+
+
+def test_an_address_that_is_not_in_the_project_is_told(cloud: Hetzner) -> None:
+    own = provider(cloud)
+    made = own.create_floating_ip("shop")
+    assert own.create_floating_ip(made.v4).v4 == made.v4
+    with pytest.raises(BakehouseError, match=r"203\.0\.113\.77 is not in this project"):
+        own.create_floating_ip("203.0.113.77")
