@@ -74,10 +74,15 @@ def blue_lost(
 
     `given` are words of acceptance; without them `ask` gets the loss and the words, and returns
     what the person said. Raises UsageError when the loss is not accepted, BakehouseError when there
-    is no standby, or the server that serves is alive.
+    is no standby or no floating IP, or the server that serves is alive.
     """
     world = look(site)
     dead = lost(world)
+    if not (world.ip.v4 or world.ip.v6):
+        raise BakehouseError(
+            f"there is no floating IP {world.ip.name}, by which users could reach another server",
+            "if deploy.floating_ip was changed, put the old name back; nothing was changed",
+        )
     if job(site, "blue-lost", generation=dead.generation, disk=False).strategy != "replica":
         wanted = job(site, "blue-lost", generation=dead.generation)
         goal, secrets = Goal(wanted, dead.name), wanted.secrets()

@@ -60,7 +60,10 @@ def assign(api: Api, name: str, server: str) -> None:
     """Point it at a droplet, or at none; it is looked at until that is so."""
     found = _find(api, name)
     if found is None:
-        raise BakehouseError(f"there is no floating IP {name}", "`invoke status` shows its name")
+        raise BakehouseError(
+            f"there is no floating IP {name}",
+            "was deploy.floating_ip changed? put the old name back",
+        )
     ip = found["ip"]
     body: dict[str, Any] = {"type": "unassign"}
     if server:

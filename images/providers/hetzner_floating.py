@@ -71,7 +71,8 @@ def assign(api: Api, name: str, server: str) -> None:
         found = _found(api, name)
         if not found:
             raise BakehouseError(
-                f"there is no floating IP {name} at Hetzner", "`invoke status` shows its name"
+                f"there is no floating IP {name} at Hetzner",
+                "was deploy.floating_ip changed? put the old name back",
             )
         target = hetzner_servers.known(api, server) if server else None
         for one in found.values():

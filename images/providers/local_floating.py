@@ -52,7 +52,8 @@ def assign(cloud: Cloud, name: str, server: str) -> None:
         before = _held(cloud)
         if name not in before:
             raise BakehouseError(
-                f"there is no floating IP {name}", "`invoke status` shows its name"
+                f"there is no floating IP {name}",
+                "was deploy.floating_ip changed? put the old name back",
             )
         if server:
             record(cloud, server)
