@@ -26,6 +26,7 @@ from images.providers.base import (
     Volume,
     note_of,
     refuse_to_forget,
+    still_held,
 )
 from images.ssh import Door
 from specs.errors import BakehouseError
@@ -172,6 +173,8 @@ class MemoryProvider:
 
     def forget(self, spec: str) -> None:
         refuse_to_forget(self, spec)
+        if (ip := self.floating_ip(spec)).server:
+            raise still_held(spec, ip.v4, self._server(ip.server).name, "delete that server")
         self._ips.pop(spec, None)
         for name in [name for name in self._notes if note_of(spec, name)]:
             del self._notes[name]

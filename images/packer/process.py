@@ -62,6 +62,8 @@ CAUSES: Final = (
             "out of capacity",
             "not available in this region",
             "unsupported location for server type",
+            "could not find server type",
+            "server type .*(unavailable|deprecated|not found)",
             "currently disabled",
         ),
         "the vendor has no such server there at present",

@@ -78,11 +78,17 @@ def blue_lost(
 
     `given` are words of acceptance; without them `ask` gets the loss and the words, and returns
     what the person said. Raises UsageError when the loss is not accepted, BakehouseError when there
-    is no standby, the server that serves is alive, or what must be known of an image is not.
+    is no standby or no floating IP, the server that serves is alive, or what must be known of an
+    image is not.
     """
     records.bring(site)  # the dead server tells nothing, and another machine may have baked
     world = look(site)
     dead = lost(world)
+    if not (world.ip.v4 or world.ip.v6):
+        raise BakehouseError(
+            f"there is no floating IP {world.ip.name}, by which users could reach another server",
+            "if deploy.floating_ip was changed, put the old name back; nothing was changed",
+        )
     if strategy(world, dead) != "replica":
         wanted = known(site, dead, disk=True)
         goal, secrets = Goal(wanted, dead.name), wanted.secrets()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from images.providers.base import FloatingIp, Server
 from specs.model import Spec
 from specs.plan import ImagePlan
 
@@ -60,6 +61,24 @@ def reasons(
             "deploy it as another spec"
         )
     return found
+
+
+def address(ip: FloatingIp, blue: Server, holder: str) -> list[str]:
+    """Why users could not be led on to green. `holder` names the server that has the floating IP,
+    "" for none.
+    """
+    if not (ip.v4 or ip.v6):
+        return [
+            f"there is no floating IP {ip.name}: if deploy.floating_ip was changed, put the old "
+            'name back; for another address see docs/promote.md, "Another floating IP"'
+        ]
+    if ip.server == blue.id:
+        return []
+    return [
+        f"the floating IP {ip.name} is at {holder or 'no server'} and not at {blue.name}, which "
+        "serves: if deploy.floating_ip was changed, put the old name back; else point it at "
+        f"{blue.name} at the provider"
+    ]
 
 
 def _serving(blue: Facts) -> list[str]:

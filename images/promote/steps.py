@@ -56,7 +56,7 @@ def nothing(_: Run) -> None:
 
 
 def preflight_probe(run: Run) -> Probe:
-    """Every reason against it, from blue's own facts."""
+    """Every reason against it, from blue's own facts, and from the provider's about the IP."""
     if run.swapped:
         return Probe(True, "green serves already")
     site, plan = run.site, run.job.plan.image
@@ -66,8 +66,16 @@ def preflight_probe(run: Run) -> Probe:
         facts["postgres"]["past_pooler"] = []
     was = plan_of(site, run.blue.server)
     disk = DISK if site.provider.name == "local" else None
-    run.reasons = preflight.reasons(site.spec, plan, facts, was, disk)
+    run.reasons = [*address(run), *preflight.reasons(site.spec, plan, facts, was, disk)]
     return Probe(not run.reasons, "; ".join(run.reasons) or "nothing speaks against it")
+
+
+def address(run: Run) -> list[str]:
+    """Why users could not be led on to green, from what the provider says before the swap."""
+    provider = run.site.provider
+    ip = provider.floating_ip(run.site.floating_ip)
+    names = {server.id: server.name for server in provider.servers(run.site.name)}
+    return preflight.address(ip, run.blue.server, names.get(ip.server, ip.server))
 
 
 def refuse(run: Run) -> None:

@@ -53,6 +53,16 @@ def refuse_to_forget(provider: Provider, spec: str) -> None:
         raise BakehouseError(f"{spec} still has {names}", "delete them first")
 
 
+def still_held(name: str, address: str, server: str, hint: str) -> BakehouseError:
+    """Why a floating IP is not deleted: a server has it, which is another spec's, since all of its
+    own are gone by then. `hint` is the vendor's way to part the two."""
+    return BakehouseError(
+        f"the floating IP {name} ({address}) is at the server {server}, whose users it would cut "
+        "off: it is not deleted",
+        f"{hint}; then run the same again",
+    )
+
+
 def note_of(spec: str, name: str) -> bool:
     """Whether a note of this name is a spec's: its lease, or what is called `<spec>.…`, which is no
     other spec's, since a spec's name has no dot."""
@@ -216,7 +226,8 @@ class Provider(Protocol):
         """What was made for a spec beside its servers, volumes and images is gone: its floating IP,
         unless a person made it, its network and firewall, and last its notes.
 
-        Raises BakehouseError while there are servers or volumes of the spec.
+        Raises BakehouseError while there are servers or volumes of the spec, or its floating IP is
+        at a server, which is another spec's then.
         """
 
     def door(self, server: Server, folder: Path, admin: str, port: int) -> Door:

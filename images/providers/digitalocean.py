@@ -142,7 +142,8 @@ class DigitalOcean:
         """What was made for a spec beside its servers is gone: its floating IP, firewall, tag,
         and last its notes.
 
-        Raises BakehouseError while there are servers or volumes of the spec.
+        Raises BakehouseError while there are servers or volumes of the spec, or another one's
+        server has the IP.
         """
         refuse_to_forget(self, spec)
         floating.delete(self.api, self.deploy.floating_ip or spec)

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, ip_address
 from typing import Any, Final
 
 from images.providers import digitalocean_notes as notes
-from images.providers.base import FloatingIp
+from images.providers.base import FloatingIp, still_held
 from images.providers.digitalocean_api import Api, MissingError
 from images.providers.digitalocean_notes import ADDRESS
 from images.providers.digitalocean_servers import droplet
@@ -60,7 +60,10 @@ def assign(api: Api, name: str, server: str) -> None:
     """Point it at a droplet, or at none; it is looked at until that is so."""
     found = _find(api, name)
     if found is None:
-        raise BakehouseError(f"there is no floating IP {name}", "`invoke status` shows its name")
+        raise BakehouseError(
+            f"there is no floating IP {name}",
+            "was deploy.floating_ip changed? put the old name back",
+        )
     ip = found["ip"]
     body: dict[str, Any] = {"type": "unassign"}
     if server:
@@ -72,14 +75,32 @@ def assign(api: Api, name: str, server: str) -> None:
 
 
 def delete(api: Api, name: str) -> None:
-    """The reserved IP of this name is given back; one that was named by its address stays."""
+    """The reserved IP of this name is given back; one that was named by its address stays.
+
+    Raises BakehouseError while a droplet has it.
+    """
     if _is_address(name):
         return
     found = _find(api, name)
     if found is not None:
+        _refuse_held(api, name, found)
         with suppress(MissingError):
             api.ask(api.client.reserved_ips.delete, found["ip"])
     notes.delete(api, ADDRESS, name)
+
+
+def _refuse_held(api: Api, name: str, found: Mapping[str, Any]) -> None:
+    holder = _holder(found)
+    droplets = api.pages(api.client.droplets.list, "droplets") if holder else []
+    for one in droplets:
+        if str(one["id"]) == holder:
+            raise still_held(
+                name,
+                found["ip"],
+                one["name"],
+                f"write deploy.floating_ip: {found['ip']} into the spec, by which it is not its to "
+                "delete, or delete that server",
+            )
 
 
 def _reserve(api: Api, where: str) -> str:

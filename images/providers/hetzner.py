@@ -23,10 +23,12 @@ from images.providers import (
     hetzner_images,
     hetzner_network,
     hetzner_notes,
+    hetzner_places,
     hetzner_servers,
     hetzner_volumes,
 )
 from images.providers.base import (
+    SPEC,
     BaseImage,
     FloatingIp,
     Note,
@@ -137,9 +139,11 @@ class Hetzner:
         """What was made for a spec beside its servers is gone: floating IPs, network, firewall,
         and last its notes.
 
-        Raises BakehouseError while there are servers or volumes of the spec.
+        Raises BakehouseError while there are servers or volumes of the spec, or another one's
+        server has such an IP.
         """
         refuse_to_forget(self, spec)
+        hetzner_floating.refuse_held(self.api, spec)
         hetzner_network.forget(self.api, spec)
         for note in self.notes(spec):
             if note_of(spec, note.name):
@@ -150,8 +154,10 @@ class Hetzner:
         return hetzner_volumes.listed(self.api, spec)
 
     def create_volume(self, name: str, size: int, labels: Mapping[str, str]) -> Volume:
-        """A volume in the first location."""
-        return hetzner_volumes.create(self.api, name, size, labels, self._place())
+        """A volume where the spec's servers are, else in the first location."""
+        spec = labels.get(SPEC, "")
+        place = hetzner_places.of_servers(self.api, spec) if spec else ""
+        return hetzner_volumes.create(self.api, name, size, labels, place or self._place())
 
     def attach(self, volume: str, server: str) -> str:
         """Give it to the one server that may write."""

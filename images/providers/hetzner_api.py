@@ -5,6 +5,7 @@ An attempt looks before it acts, so it may be repeated after an answer that was 
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -41,6 +42,13 @@ PASSING: Final = frozenset(
 
 ELSEWHERE: Final = frozenset({"resource_unavailable", "placement_error"})
 """Another location or server type may have room (the same place)."""
+
+UNSOLD: Final = re.compile(
+    r"unsupported location for server type|server type .*(unavailable|deprecated|not found)",
+    re.IGNORECASE,
+)
+"""What Hetzner says, as `invalid_input`, of a server type that a location does not offer, or that
+was taken off the market; its reference has no code of its own for that."""
 
 HINTS: Final = {
     "unauthorized": "put a valid token into HCLOUD_TOKEN, or `hcloud-token` into the secrets file",
@@ -182,11 +190,16 @@ def passing(error: APIException) -> bool:
     return error.code in PASSING
 
 
+def elsewhere(code: str, message: str) -> bool:
+    """Whether the same order may be met with another server type, or in another location."""
+    return code in ELSEWHERE or (code == "invalid_input" and UNSOLD.search(message) is not None)
+
+
 def told(what: str, error: APIException) -> BakehouseError:
     """Hetzner's error in our words."""
     code = str(error.code)
     message = f"{what}: Hetzner says: {error.message} ({code})"
-    if code in ELSEWHERE:
+    if elsewhere(code, str(error.message)):
         return ElsewhereError(
             message, "name further `deploy.locations` and `deploy.server_types` to try"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from hcloud import APIException
 from hcloud.locations import Location
 
 from images.providers import hetzner_servers
-from images.providers.base import SPEC, FloatingIp
+from images.providers.base import SPEC, FloatingIp, still_held
 from images.providers.hetzner_api import Api
 from images.providers.local_state import word
 from specs.errors import BakehouseError
@@ -33,8 +34,10 @@ def floating_ip(api: Api, name: str) -> FloatingIp:
 
 
 def create_floating_ip(api: Api, name: str, spec: str, place: str) -> FloatingIp:
-    """One of each family, called `name` and `name-v6`, unless they are there. An address is one
-    that exists already."""
+    """One of each family, called `name` and `name-v6`, unless they are there.
+
+    Raises BakehouseError for an address that is not the project's.
+    """
     if not _is_address(name):
         for kind, called in (("ipv4", name), ("ipv6", f"{name}{V6}")):
 
@@ -48,7 +51,13 @@ def create_floating_ip(api: Api, name: str, spec: str, place: str) -> FloatingIp
                     )
 
             api.repeat(f"make the floating IP {called}", attempt)
-    return floating_ip(api, name)
+    found = floating_ip(api, name)
+    if not (found.v4 or found.v6):
+        raise BakehouseError(
+            f"the floating IP {name} is not in this project",
+            "order one in Hetzner's console, or give deploy.floating_ip a name",
+        )
+    return found
 
 
 def assign(api: Api, name: str, server: str) -> None:
@@ -62,7 +71,8 @@ def assign(api: Api, name: str, server: str) -> None:
         found = _found(api, name)
         if not found:
             raise BakehouseError(
-                f"there is no floating IP {name} at Hetzner", "`invoke status` shows its name"
+                f"there is no floating IP {name} at Hetzner",
+                "was deploy.floating_ip changed? put the old name back",
             )
         target = hetzner_servers.known(api, server) if server else None
         for one in found.values():
@@ -80,6 +90,23 @@ def assign(api: Api, name: str, server: str) -> None:
 
     api.repeat(what, attempt)
     api.until(what, lambda: floating_ip(api, name).server == server)
+
+
+def refuse_held(api: Api, spec: str) -> None:
+    """Raises BakehouseError while a server has a floating IP that was made for this spec."""
+    look = f"look who has the floating IPs of {spec}"
+    every = api.ask(look, lambda: api.client.floating_ips.get_all(label_selector=f"{SPEC}=={spec}"))
+    for one in every:
+        holder = str(one.server.id) if one.server else ""
+        server = api.ask(look, partial(hetzner_servers.find, api, holder))
+        if server is not None:
+            raise still_held(
+                one.name,
+                one.ip,
+                server.name,
+                f"take the label {SPEC}={spec} from its IPv4 and its IPv6 half in Hetzner's "
+                "console, by which it is nobody's to delete, or delete that server",
+            )
 
 
 def _found(api: Api, name: str) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from hcloud.images import Image
 from hcloud.locations import Location
 from hcloud.server_types import ServerType
 
-from images.providers import hetzner_network
+from images.providers import hetzner_network, hetzner_places
 from images.providers.base import IMAGE, SPEC, Order, Server, Status
-from images.providers.hetzner_api import Api, ElsewhereError, FailedActionError
+from images.providers.hetzner_api import ELSEWHERE, Api, ElsewhereError, FailedActionError
+from images.providers.hetzner_places import Bond
 from images.providers.local_state import checked, word
 from images.providers.offer import offer
 from specs.errors import BakehouseError, UsageError
@@ -83,7 +84,7 @@ def known(api: Api, server: str) -> Any:
 
 def create(api: Api, order: Order, spec: Spec | None) -> Server:
     """The server of this order, wherever there is room: each of `deploy.server_types` in all of
-    `deploy.locations` before the next one.
+    `deploy.locations` before the next one; where the spec has a volume, in its location only.
 
     Raises UsageError when its name belongs to a server of another image.
     """
@@ -93,6 +94,8 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
         raise UsageError(f"there is no image {order.image} at Hetzner", "call `image` first")
     places, kinds = offer(spec.deploy if spec else Deploy())
     name = order.labels.get(SPEC, "")  # what has none is there for a moment: a build's server
+    bond = hetzner_places.bond(api, name) if name else hetzner_places.FREE
+    places = (bond.place,) if bond.place else places
     networks = [hetzner_network.network(api, name, places[0])] if name else []
     firewalls = [hetzner_network.firewall(api, spec)] if name and spec else []
     full = ""
@@ -121,8 +124,18 @@ def create(api: Api, order: Order, spec: Spec | None) -> Server:
                 full = error.message
                 continue
             return _settled(api, found)
-    raise ElsewhereError(
-        f"no room for {order.name}, whatever was tried; the last answer: {full}",
+    raise _no_room(order.name, bond, full)
+
+
+def _no_room(name: str, bond: Bond, full: str) -> ElsewhereError:
+    if bond.place:
+        return ElsewhereError(
+            f"no room for {name} in {bond.place}, where {bond.volume} is, whatever was tried; "
+            f"the last answer: {full}",
+            "name further `deploy.server_types`, or wait: a volume stays in its location",
+        )
+    return ElsewhereError(
+        f"no room for {name}, whatever was tried; the last answer: {full}",
         "name further `deploy.locations` and `deploy.server_types`, or wait",
     )
 
@@ -133,7 +146,7 @@ def _await_made(api: Api, name: str, server: Any, actions: list[Any]) -> None:
         api.await_all(f"create the server {name}", actions)
     except FailedActionError as error:
         delete(api, str(server.id))
-        if error.code in ("resource_unavailable", "placement_error"):
+        if error.code in ELSEWHERE:
             raise ElsewhereError(error.message, error.hint) from error
         raise
 

@@ -154,7 +154,11 @@ class Local:
         local_notes.delete_note(self.cloud, name)
 
     def forget(self, spec: str) -> None:
-        """The floating IP and the notes of a spec are gone."""
+        """The floating IP and the notes of a spec are gone.
+
+        Raises BakehouseError while there are servers or volumes of the spec, or another one's
+        server has the IP.
+        """
         refuse_to_forget(self, spec)
         local_floating.delete(self.cloud, spec)
         for note in self.notes(spec):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from images.providers import local_network
-from images.providers.base import FloatingIp
+from images.providers.base import FloatingIp, still_held
 from images.providers.local_network import Floating
 from images.providers.local_state import Cloud, Record, read, record, records, word, write
 from specs.errors import BakehouseError
@@ -52,7 +52,8 @@ def assign(cloud: Cloud, name: str, server: str) -> None:
         before = _held(cloud)
         if name not in before:
             raise BakehouseError(
-                f"there is no floating IP {name}", "`invoke status` shows its name"
+                f"there is no floating IP {name}",
+                "was deploy.floating_ip changed? put the old name back",
             )
         if server:
             record(cloud, server)
@@ -62,11 +63,15 @@ def assign(cloud: Cloud, name: str, server: str) -> None:
 
 
 def delete(cloud: Cloud, name: str) -> None:
-    """The floating IP is gone. Gone before: fine."""
+    """The floating IP is gone. Gone before: fine. Raises BakehouseError while a server has it."""
     with cloud.registry():
         before = _held(cloud)
         if name not in before:
             return
+        number, server = before[name]
+        if server:
+            ip, holder = Floating(number, ()), record(cloud, server).name
+            raise still_held(name, ip.v4, holder, "destroy the spec of that server first")
         (cloud.floating / f"{name}.json").unlink()
         if local_network.exists(cloud):
             local_network.point(cloud, _described(cloud, before), _described(cloud, _held(cloud)))

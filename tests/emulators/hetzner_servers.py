@@ -17,12 +17,14 @@ USER_DATA = 32 << 10
 
 
 class Servers:
-    """`nowhere` are the pairs of server type and location that have no capacity left."""
+    """`nowhere` are the pairs of server type and location that have no capacity left, `unoffered`
+    those that the vendor does not sell."""
 
     def __init__(self, api: Hetzner) -> None:
         self.api = api
         self.kind = Kind("server", "servers", show=self._server, limit=10)
         self.nowhere: set[tuple[str, str]] = set()
+        self.unoffered: set[tuple[str, str]] = set()
         api.manages(self.kind)
         api.route("POST", "/servers", self._add)
         api.route("DELETE", "/servers/{id}", self._drop)
@@ -77,6 +79,8 @@ class Servers:
             raise invalid("user_data", "is longer than 32 KiB")
         self.kind.unique(body["name"])
         checked_labels(body)
+        if (kind.shown["name"], place.shown["name"]) in self.unoffered:
+            raise Refusal(422, "invalid_input", "unsupported location for server type")
         if (kind.shown["name"], place.shown["name"]) in self.nowhere:
             raise Refusal(412, "resource_unavailable", "error during placement")
         number = next(self.kind.numbers)

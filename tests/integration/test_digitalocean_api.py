@@ -104,6 +104,22 @@ def test_an_address_may_be_named_itself(account: Account) -> None:
         account.cloud.create_floating_ip("203.0.113.77")
 
 
+def test_an_address_that_another_specs_server_has_is_not_given_back(account: Account) -> None:
+    ip = account.cloud.create_floating_ip("shop")
+    order = replace(account.order("web-g1-e1"), labels={SPEC: "web"})
+    server = account.cloud.create_server(order)
+    account.cloud.assign("shop", server.id)
+    with pytest.raises(BakehouseError, match=rf"shop \({ip.v4}\) is at the server web-g1") as told:
+        account.cloud.forget("shop")
+    assert f"deploy.floating_ip: {ip.v4}" in told.value.hint
+    assert account.cloud.floating_ip("shop").server == server.id
+    account.make(replace(DEPLOY, floating_ip=ip.v4)).forget("shop")
+    assert account.cloud.floating_ip("shop").server == server.id
+    account.cloud.assign("shop", "")
+    account.cloud.forget("shop")
+    assert account.cloud.floating_ip("shop").v4 == ""
+
+
 def test_the_limit_of_reserved_addresses_is_told(account: Account) -> None:
     account.emulator.most_reserved = 0
     with pytest.raises(BakehouseError, match="limit of reserved IPs"):

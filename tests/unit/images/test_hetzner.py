@@ -32,8 +32,8 @@ class Clock:
         return Waiting(self.sleep, lambda: self.now, lambda: 0.0, patience, 1.0, 8.0)
 
 
-def refused(code: str | int) -> APIException:
-    return APIException(code, "it cannot be", None)
+def refused(code: str | int, message: str = "it cannot be") -> APIException:
+    return APIException(code, message, None)
 
 
 def test_pauses_grow_to_their_limit_and_end_with_patience() -> None:
@@ -82,6 +82,21 @@ def test_errors_that_stay(code: str | int) -> None:
 def test_no_room_is_an_error_of_its_own() -> None:
     assert isinstance(told("x", refused("resource_unavailable")), ElsewhereError)
     assert not isinstance(told("x", refused("resource_limit_exceeded")), ElsewhereError)
+
+
+@pytest.mark.parametrize(
+    ("message", "elsewhere"),
+    [
+        ("unsupported location for server type", True),
+        ("server type unavailable in this location", True),
+        ("server type 104 is deprecated", True),
+        ("server type 'cx22' not found", True),
+        ("location 'fsn9' not found", False),
+        ("invalid input in field 'user_data'", False),
+    ],
+)
+def test_a_type_that_is_not_sold_there_is_no_room(message: str, elsewhere: bool) -> None:
+    assert isinstance(told("x", refused("invalid_input", message)), ElsewhereError) is elsewhere
 
 
 def test_the_firewall_opens_what_the_image_opens() -> None:

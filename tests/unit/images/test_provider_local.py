@@ -23,6 +23,7 @@ from images.providers.local_state import (
     record,
     records,
     word,
+    write,
 )
 from specs.errors import BakehouseError, UsageError
 
@@ -164,3 +165,12 @@ def test_an_image_goes_when_no_server_boots_from_it(cloud: Cloud, tmp_path: Path
     local_servers.delete_image(cloud, spare)
     local_servers.delete_image(cloud, spare)
     assert [found.id for found in local_servers.images(cloud, "shop")] == [used]
+
+
+def test_a_floating_ip_stays_while_a_server_has_it(cloud: Cloud) -> None:
+    keep(cloud, ONE)
+    write(cloud.floating / "hobby.json", {"number": 1, "server": "s1"})
+    with pytest.raises(BakehouseError, match=r"hobby \(\d.*\) is at the server shop-1") as told:
+        local_floating.delete(cloud, "hobby")
+    assert "destroy the spec of that server first" in told.value.hint
+    assert local_floating.holder(cloud, "hobby") == "s1"

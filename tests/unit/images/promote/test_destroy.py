@@ -64,6 +64,20 @@ def test_another_spec_is_not_touched(site: Site) -> None:
     assert site.provider.notes("web-staging-lease")
 
 
+def test_an_address_that_another_specs_server_holds_stays(site: Site) -> None:
+    """`web-staging` was given the address of `web`, which is destroyed as an old spec."""
+    (other,) = site.provider.servers("web-staging")
+    site.provider.assign("web", other.id)
+    with pytest.raises(BakehouseError, match=r"web \(203.*\) is at the server web-staging-g1"):
+        destroy(site, "web", print)
+    assert site.provider.floating_ip("web").server == other.id
+    assert site.provider.notes("web-lease")
+    assert not site.provider.servers("web")
+    site.provider.assign("web", "")
+    destroy(site, "web", print)
+    assert site.provider.floating_ip("web").v4 == ""
+
+
 def test_only_its_name_confirms_it(site: Site) -> None:
     with pytest.raises(UsageError, match="--confirm yes is not the name"):
         destroy(site, "yes", print)
