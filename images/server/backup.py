@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
 import shutil
 import signal
 import sys
 import time
 import urllib.request
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,25 +27,14 @@ from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from . import state
-from .child import ended
 from .dumps import DUMPS, dumps
-from .preflight import BACKUP
+from .outcomes import BACKUP, outcome
+from .repository import KNOWN_HOSTS, borg_environment, ensure_repository, run_borg
 from .state import ProgramError
 
-LIB: Final = Path("/var/lib/bakehouse")
-SECRETS: Final = state.RUN / "secrets"
 LOCK: Final = state.RUN / "backup.lock"
-KNOWN_HOSTS: Final = state.STATE / "borg" / "known_hosts"
 PATIENCE: Final = 3600
 """Seconds that one backup or check waits for another to end."""
-
-SHOWN: Final = 500
-"""Characters of the reason that are recorded."""
-
-MISSING: Final = frozenset({13, 15})
-"""Borg's codes for no repository at all, and for a folder that is none (`borg init` refuses one
-that is not empty): Repository.DoesNotExist and Repository.InvalidRepository in its "Return codes".
-"""
 
 LIVELY: Final = frozenset({1, 100, 103, 107})
 """Warnings that files in use cause: changed, replaced or gone while they were read (100, 103, 107),
@@ -107,11 +95,6 @@ def note(recorded: bool, why: str = "") -> None:
         state.write(BACKUP, outcome(time.time(), why))
     except OSError as error:
         print(f"<4>how the backup ended could not be recorded: {error}", file=sys.stderr)
-
-
-def outcome(now: float, why: str) -> str:
-    """The record: when it ended, in seconds since 1970, whether it is `ok`, and `why` not."""
-    return json.dumps({"at": int(now), "ok": not why, "why": " ".join(why.split())[:SHOWN]}) + "\n"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -180,68 +163,6 @@ def sweep() -> None:
     with suppress(OSError), LOCK.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(DUMPS, ignore_errors=True)
-
-
-def ensure_repository(environment: Mapping[str, str]) -> None:
-    """Make the repository when there is none. Raises ProgramError when it cannot be opened."""
-    code, said = ended(["borg", "info"], environment, quiet=True)
-    if code in MISSING:
-        print(f"making the repository {environment['BORG_REPO']}", flush=True)
-        run_borg(["init", "--encryption=repokey-blake2", "--make-parent-dirs"], environment)
-    elif code != 0:
-        raise ProgramError(f"cannot open {environment['BORG_REPO']}: {said.strip()}")
-
-
-def run_borg(
-    words: Sequence[str], environment: Mapping[str, str], fine: Collection[int] = ()
-) -> None:
-    """Run Borg, its output to the journal. Raises ProgramError unless it ends with 0 or `fine`.
-
-    `borg check` ends with the warning 1 when it found damage: no warning is fine by default.
-    """
-    code, _ = ended(["borg", *words], environment)
-    if code != 0 and code not in fine:
-        raise ProgramError(
-            f"borg {words[0]} ended with code {code}; "
-            "`journalctl -u 'bakehouse-backup*'` tells what it said"
-        )
-
-
-def borg_environment(repository: str, name: str) -> dict[str, str]:
-    """What Borg needs to know. The passphrase stays in its file, which Borg reads itself."""
-    passphrase = secret_file("borg_passphrase")
-    if passphrase is None:
-        raise ProgramError(
-            f"no passphrase for the backups: put it into {SECRETS / 'borg_passphrase'} (mode 0600)"
-        )
-    machine = Path("/etc/machine-id").read_text().strip()
-    environment = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": "/root",
-        "BORG_REPO": repository,
-        "BORG_PASSCOMMAND": f"cat {passphrase}",
-        "BORG_BASE_DIR": str(LIB / "borg"),
-        "BORG_HOST_ID": f"{name}@{machine}",  # the default hangs on the first network card
-        "BORG_EXIT_CODES": "modern",
-        "BORG_RELOCATED_REPO_ACCESS_IS_OK": "no",
-        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "no",
-        "BORG_RSH": f"ssh -o BatchMode=yes -o ServerAliveInterval=10 -o ServerAliveCountMax=30"
-        f" -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={KNOWN_HOSTS}",
-    }
-    if key := secret_file("borg_ssh_key"):
-        environment["BORG_RSH"] += f" -o IdentitiesOnly=yes -i {key}"
-    return environment
-
-
-def secret_file(name: str) -> Path | None:
-    """The secret as the unit's credential, else as delivered; None when missing or blank."""
-    given = os.environ.get("CREDENTIALS_DIRECTORY")
-    for folder in ([Path(given)] if given else []) + [SECRETS]:
-        path = folder / name
-        if path.is_file() and path.read_bytes().strip():
-            return path
-    return None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from images.server import holding, preflight, state
+from images.server import holding, outcomes, preflight, state
 
 LAST = {"at": 1_700_000_000, "ok": False, "why": "borg create ended with code 2"}
 
@@ -21,7 +21,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, path in (("ETC", tmp_path), ("DATA", tmp_path), ("BOOT_ID", tmp_path / "boot_id")):
         monkeypatch.setattr(state, name, path)
     monkeypatch.setattr(holding, "apps", list)
-    monkeypatch.setattr(preflight, "BACKUP", tmp_path / "backup.json")
+    monkeypatch.setattr(outcomes, "BACKUP", tmp_path / "backup.json")
     return tmp_path
 
 
