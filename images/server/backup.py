@@ -29,7 +29,7 @@ from urllib.parse import urlsplit, urlunsplit
 from . import state
 from .dumps import DUMPS, dumps
 from .outcomes import BACKUP, outcome
-from .repository import KNOWN_HOSTS, borg_environment, ensure_repository, run_borg
+from .repository import KNOWN_HOSTS, borg_environment, ensure_repository, remember, run_borg
 from .state import ProgramError
 
 LOCK: Final = state.RUN / "backup.lock"
@@ -116,6 +116,8 @@ def create(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
     with dumps(facts["postgres"], watching=state.role() != "throwaway"):
         present = [path for path in paths if Path(path).exists()]
         run_borg(create_command(facts["name"], present, borg["exclude"]), environment, LIVELY)
+    if borg["repository"] == facts["borg"]["repository"]:  # a copy elsewhere may go
+        remember(borg["repository"])
     run_borg(prune_command(facts["name"], borg["keep"]), environment)
     run_borg(["compact"], environment)
     if missing := [path for path in paths if path not in present]:

@@ -1,9 +1,17 @@
-"""The repository of the backups: how Borg is called for it, with which secrets, and its making."""
+"""The repository of the backups: how Borg is called for it, with which secrets, and its making.
+
+One that has archives is remembered beside the data, with which that moves: when it is not there any
+more its disk is not mounted or somebody deleted it, and an empty one in its place would hide that.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+import time
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +23,9 @@ LIB: Final = Path("/var/lib/bakehouse")
 SECRETS: Final = state.RUN / "secrets"
 KNOWN_HOSTS: Final = state.STATE / "borg" / "known_hosts"
 
+REPOSITORIES: Final = state.STATE / "borg" / "repositories.json"
+"""Where this data has archives, and when the last one was made: seconds since 1970 by location."""
+
 MISSING: Final = frozenset({13, 15})
 """Borg's codes for no repository at all, and for a folder that is none (`borg init` refuses one
 that is not empty): Repository.DoesNotExist and Repository.InvalidRepository in its "Return codes".
@@ -22,13 +33,43 @@ that is not empty): Repository.DoesNotExist and Repository.InvalidRepository in 
 
 
 def ensure_repository(environment: Mapping[str, str]) -> None:
-    """Make the repository when there is none. Raises ProgramError when it cannot be opened."""
+    """Make the repository when there is none.
+
+    Raises ProgramError when it cannot be opened, or is not there any more.
+    """
+    location = environment["BORG_REPO"]
     code, said = ended(["borg", "info"], environment, quiet=True)
     if code in MISSING:
-        print(f"making the repository {environment['BORG_REPO']}", flush=True)
+        refuse_lost(location)
+        print(f"making the repository {location}", flush=True)
         run_borg(["init", "--encryption=repokey-blake2", "--make-parent-dirs"], environment)
     elif code != 0:
-        raise ProgramError(f"cannot open {environment['BORG_REPO']}: {said.strip()}")
+        raise ProgramError(f"cannot open {location}: {said.strip()}")
+
+
+def refuse_lost(location: str) -> None:
+    """Raise ProgramError when a repository that is not there had archives."""
+    last = remembered().get(location)
+    if last is None:
+        return
+    until = datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    raise ProgramError(
+        f"the repository {location} that had backups until {until} is gone: mount its disk or bring"
+        f" it back; to begin a new one on purpose, remove {REPOSITORIES}"
+    )
+
+
+def remembered() -> dict[str, int]:
+    """What `REPOSITORIES` holds. Raises ProgramError when it is damaged."""
+    return dict(state.read_json(REPOSITORIES)) if REPOSITORIES.exists() else {}
+
+
+def remember(location: str) -> None:
+    """Note that it has an archive, made now. That this fails is told, and fails no backup."""
+    try:
+        state.write(REPOSITORIES, json.dumps({**remembered(), location: int(time.time())}) + "\n")
+    except (ProgramError, OSError) as error:
+        print(f"<4>that {location} has backups could not be recorded: {error}", file=sys.stderr)
 
 
 def run_borg(

@@ -253,6 +253,28 @@ def test_damage_is_found_and_told(primary: Machine) -> None:
         primary.run("rm -rf /home/deploy/backups && mv /home/deploy/whole /home/deploy/backups")
 
 
+def test_a_repository_that_vanished_is_missed_and_not_made_anew(primary: Machine) -> None:
+    """As on a backup host that started without its disk."""
+    backup(primary)
+    before = archives(primary)
+    primary.run("mv /home/deploy/backups /home/deploy/away")
+    pings(primary)
+    try:
+        assert f"the repository {REPOSITORY} that had backups until 2" in failing(primary)
+        assert pings(primary)[-1] == "/ping/1/fail?from=test"
+        primary.run("test ! -e /home/deploy/backups")
+        assert not json.loads(primary.run("cat /data/state/backup.json").stdout)["ok"]
+        primary.run("mv /data/state/borg/repositories.json /run/away")
+        backup(primary)
+        assert archives(primary) != before
+        primary.run("mv /run/away /data/state/borg/repositories.json")
+    finally:
+        primary.run("rm -rf /home/deploy/backups; mv /home/deploy/away /home/deploy/backups")
+    assert archives(primary) == before
+    backup(primary)
+    pings(primary)
+
+
 def test_two_backups_at_once_take_turns(primary: Machine) -> None:
     before = archives(primary)
     start = "systemctl start --no-block bakehouse-backup"
