@@ -5,8 +5,8 @@
     backup borg …   any Borg command, with this server's repository and passphrase
 
 `create` and `check` do nothing but on the server that holds the truth, unless `--repository PATH`
-names another place: that is how an image is proven, and how a copy is made by hand. How `create`
-ended is recorded beside the data, for `invoke status`; of a copy elsewhere nothing is.
+names another place: that is how an image is proven, and how a copy is made by hand. How each ended
+is recorded beside the data, for `invoke status`; of a copy elsewhere nothing is.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
-from . import state
+from . import outcomes, state
 from .dumps import DUMPS, dumps
-from .outcomes import BACKUP, outcome
 from .repository import KNOWN_HOSTS, borg_environment, ensure_repository, remember, run_borg
 from .state import ProgramError
 
@@ -55,46 +54,86 @@ def main() -> None:
     if arguments.verb == "borg":
         environment = borg_environment(facts["borg"]["repository"], facts["name"])
         os.execvpe("borg", ["borg", *arguments.words], environment)  # noqa: S606
-    chosen = arguments.repository
-    borg = dict(facts["borg"], repository=chosen or facts["borg"]["repository"])
-    monitor = "" if chosen else borg["ping"]
-    recorded = False
-    try:
-        if not chosen:
-            role = state.role()
-            recorded = making and role == "primary"  # also when its Postgres is down
-            if not state.is_primary(facts, role):
-                print("nothing to do: another server holds the data")
-                return
-            recorded = making
+    if arguments.repository:
         with lock():
-            ping(monitor, "/start")
-            VERBS[arguments.verb](facts, borg)
+            VERBS[arguments.verb](facts, dict(facts["borg"], repository=arguments.repository))
+    elif making:
+        back_up(facts)
+    else:
+        look_over(facts)
+
+
+def back_up(facts: dict[str, Any]) -> None:
+    """A backup, where the data is; how it ended is recorded, and told to the monitor."""
+    borg, recorded = facts["borg"], False
+    try:
+        role = state.role()
+        recorded = role == "primary"  # also when its Postgres is down
+        if not holds_the_data(facts, role):
+            return
+        recorded = True
+        with lock():
+            ping(borg["ping"], "/start")
+            VERBS["create"](facts, borg)
     except SystemExit:  # a swap waits for it: no monitor is asked
-        note(recorded, "it was stopped before its end")
+        if recorded:
+            outcomes.note_backup("it was stopped before its end")
         raise
     except (ProgramError, OSError) as failure:
-        note(recorded, str(failure) or repr(failure))
-        ping(monitor, "/fail")
+        if recorded:
+            outcomes.note_backup(reason(failure))
+        ping(borg["ping"], "/fail")
         raise
-    note(recorded)
-    ping(monitor, "")
+    outcomes.note_backup()
+    ping(borg["ping"], verdict(borg["repository"]))
+
+
+def look_over(facts: dict[str, Any]) -> None:
+    """A check, where the data is. The monitor, which waits for backups, is told of a failure only.
+
+    One that is stopped, or could not begin, found nothing: the one before it still counts.
+    """
+    borg, begun = facts["borg"], False
+    try:
+        if not holds_the_data(facts, state.role()):
+            return
+        with lock():
+            begun = True
+            VERBS["check"](facts, borg)
+    except (ProgramError, OSError) as failure:
+        if begun:
+            outcomes.note_check(borg["repository"], reason(failure))
+        ping(borg["ping"], "/fail")
+        raise
+    outcomes.note_check(borg["repository"])
+
+
+def holds_the_data(facts: dict[str, Any], role: str) -> bool:
+    """Whether this server does, or says that another one does. Raises as `state.is_primary`."""
+    found = state.is_primary(facts, role)
+    if not found:
+        print("nothing to do: another server holds the data")
+    return found
+
+
+def verdict(repository: str) -> str:
+    """What the monitor hears after a good backup: of a check that failed, until one passes."""
+    check = outcomes.last_check(repository)
+    if check is None or check["ok"]:
+        return ""
+    print(f"<4>the last check of the repository failed: {check['why']}", file=sys.stderr)
+    return "/fail"
+
+
+def reason(failure: Exception) -> str:
+    """Why, in words; never none."""
+    return str(failure) or repr(failure)
 
 
 def stopped(number: int, _: object) -> NoReturn:
     """For a signal: end by an exception, so that whatever is to be cleaned up is. Once only."""
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
-
-
-def note(recorded: bool, why: str = "") -> None:
-    """Record, if it is to be, how a backup ended: well, or `why` not. It never fails a backup."""
-    if not recorded:
-        return
-    try:
-        state.write(BACKUP, outcome(time.time(), why))
-    except OSError as error:
-        print(f"<4>how the backup ended could not be recorded: {error}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

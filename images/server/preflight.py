@@ -29,7 +29,7 @@ Standby"), and what keeps a stop waiting."""
 def plain() -> dict[str, Any]:
     """Facts of any server. `free` and `files` are bytes: on /data's disk, and used by all on it.
 
-    `backup` is there when the spec has backups: `outcomes.last_backup`.
+    `backup` and `check` are there when the spec has backups: `outcomes.last_backup`, `last_check`.
     """
     boot, server = state.boot(), state.server()
     disk = os.statvfs(state.DATA)
@@ -46,7 +46,10 @@ def plain() -> dict[str, Any]:
         "strategy": server["data"]["strategy"],
         "postgres": None,
     }
-    return {**found, "backup": outcomes.last_backup()} if server["borg"] else found
+    if not server["borg"]:
+        return found
+    check = outcomes.last_check(server["borg"]["repository"])
+    return {**found, "backup": outcomes.last_backup(), "check": check}
 
 
 def facts(postgres: wire.Wire, console: wire.Wire) -> dict[str, Any]:

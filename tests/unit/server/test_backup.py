@@ -193,8 +193,8 @@ class Server:
             (backup, "KNOWN_HOSTS", root / "state/borg/known_hosts"),
             (backup, "LOCK", root / "run/backup.lock"),
             (backup, "DUMPS", root / "dumps"),
-            (backup, "BACKUP", root / "state/backup.json"),
             (outcomes, "BACKUP", root / "state/backup.json"),
+            (outcomes, "CHECK", root / "state/check.json"),
         ):
             patch.setattr(module, name, path)
         patch.setattr(signal, "signal", lambda *_: None)
@@ -213,6 +213,13 @@ class Server:
     def run(self, *words: str) -> None:
         self.patch.setattr(sys, "argv", ["backup", *words])
         backup.main()
+
+    def fail(self, *words: str) -> None:
+        """A run that must fail, because of what it does or before that."""
+        ends, self.ends = self.ends, raising(ProgramError("no"))
+        with pytest.raises(ProgramError):
+            self.run(*words)
+        self.ends = ends
 
 
 @pytest.fixture
@@ -271,13 +278,94 @@ def test_a_failure_to_tell_who_it_is_is_recorded_where_the_data_is(
     assert (outcomes.last_backup() is not None) is told
 
 
-@pytest.mark.parametrize("words", [["check"], ["create", "--repository", "/mnt/copy"]])
-def test_a_check_or_a_copy_is_no_backup(server: Server, words: list[str]) -> None:
-    server.run(*words)
-    server.ends = raising(ProgramError("no"))
-    with pytest.raises(ProgramError):
-        server.run(*words)
+def test_a_check_is_no_backup(server: Server) -> None:
+    server.run("check")
+    server.fail("check")
     assert outcomes.last_backup() is None
+
+
+@pytest.mark.parametrize("verb", ["check", "create"])
+def test_of_a_copy_nothing_is_recorded_or_told(server: Server, verb: str) -> None:
+    server.run(verb, "--repository", "/mnt/copy")
+    server.fail(verb, "--repository", "/mnt/copy")
+    assert outcomes.last_backup() is None
+    assert outcomes.last_check("/mnt/b") is None
+    assert outcomes.last_check("/mnt/copy") is None
+    assert server.pings == []
+
+
+def test_how_a_check_ended_is_recorded(server: Server) -> None:
+    assert outcomes.last_check("/mnt/b") is None
+    server.fail("check")
+    bad = outcomes.last_check("/mnt/b")
+    assert bad is not None
+    assert (bad["ok"], bad["why"], type(bad["at"])) == (False, "no", int)
+    server.run("check")
+    good = outcomes.last_check("/mnt/b")
+    assert good is not None
+    assert (good["ok"], good["why"]) == (True, "")
+
+
+def test_the_monitor_stays_red_until_a_check_passes(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.fail("check")
+    server.run("create")
+    server.run("create")
+    assert server.pings == ["/fail", "/start", "/fail", "/start", "/fail"]
+    assert "<4>the last check of the repository failed: no" in capsys.readouterr().err
+    last = outcomes.last_backup()
+    assert last is not None
+    assert last["ok"]
+    server.pings.clear()
+    server.run("check")
+    server.run("create")
+    assert server.pings == ["/start", ""]
+
+
+def test_a_check_that_passes_hides_no_backup_that_failed(server: Server) -> None:
+    server.fail("create")
+    server.run("check")
+    assert server.pings == ["/start", "/fail"]
+
+
+def test_a_check_that_is_stopped_found_nothing(server: Server) -> None:
+    server.fail("check")
+    server.ends = raising(SystemExit(143))
+    with pytest.raises(SystemExit):
+        server.run("check")
+    assert server.pings == ["/fail"]
+    last = outcomes.last_check("/mnt/b")
+    assert last is not None
+    assert last["why"] == "no"
+
+
+def test_a_check_that_did_not_begin_found_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.run("check")
+    monkeypatch.setattr(state, "is_primary", raising(ProgramError("Postgres refused")))
+    server.fail("check")
+    assert server.pings == ["/fail"]
+    last = outcomes.last_check("/mnt/b")
+    assert last is not None
+    assert last["ok"]
+
+
+@pytest.mark.parametrize("role", ["standby", "throwaway"])
+def test_who_does_not_hold_the_data_checks_nothing(server: Server, role: str) -> None:
+    server.role(role)
+    server.ends = raising(ProgramError("no"))
+    server.run("check")
+    assert outcomes.last_check("/mnt/b") is None
+    assert server.pings == []
+
+
+def test_what_a_check_of_another_repository_found_says_nothing_of_this_one(
+    server: Server,
+) -> None:
+    server.fail("check")
+    assert outcomes.last_check("/mnt/new") is None
 
 
 def test_a_record_that_cannot_be_written_fails_no_backup(
