@@ -257,7 +257,7 @@ BORG: Final = section(
         "ping": text(
             kinds.URL,
             "A URL to fetch after each good backup, with `/start` and `/fail` added at a start and "
-            "a failure.",
+            "a failure. A check that fails is one too, and so is each backup until a check passes.",
             example="https://ping.example.org/1",
         ),
     },

@@ -42,11 +42,11 @@ def as_data(world: World, drifted: Mapping[str, Drift] | None = None) -> dict[st
 
 
 def server_data(seen: Seen) -> dict[str, Any]:
-    """One server. `standbys` is how many replay its log, None when it does not tell; `backup` is
-    there for the one that serves, when it knows of backups: None before the first one."""
+    """One server. `standbys` is how many replay its log, None when it does not tell; `backup` and
+    `check` are there for the one that serves, when it knows of them: None before the first one."""
     server = seen.contact.server
     rows = streams(seen)
-    told = {"backup": seen.facts["backup"]} if knows_backups(seen) else {}
+    told = {what: seen.facts[what] for what in ("backup", "check") if knows(seen, what)}
     return {
         "name": seen.name,
         "id": server.id,
@@ -98,24 +98,31 @@ def copy_lines(world: World, seen: Seen, rows: Rows | None) -> list[str]:
     ]
 
 
-def knows_backups(seen: Seen) -> bool:
-    """Whether it serves and says how its last backup ended; an older image's server does not."""
-    return seen.primary and "backup" in seen.facts
+def knows(seen: Seen, what: str) -> bool:
+    """Whether it serves and says how its last `backup`, or the last `check` of them, ended; an
+    older image's server does not."""
+    return seen.primary and what in seen.facts
 
 
 def backup_lines(seen: Seen, now: float) -> list[str]:
     """For a person; nothing of a server that does not say. `now` is in seconds since 1970."""
-    if not knows_backups(seen):
-        return []
-    last = seen.facts["backup"]
-    if last is None:
-        return ["    it has no backup yet"]
+    found = []
+    if knows(seen, "backup"):
+        last = seen.facts["backup"]
+        found.append(
+            f"    its last backup {ended(last, 'worked', now)}"
+            if last
+            else "    it has no backup yet"
+        )
+    if knows(seen, "check") and (check := seen.facts["check"]):
+        found.append(f"    the last check of its backups {ended(check, 'passed', now)}")
+    return found
+
+
+def ended(last: Mapping[str, Any], well: str, now: float) -> str:
+    """How and when, by a record of the server's; `well` is the word for a good end."""
     when = ago(now - last["at"])
-    return [
-        f"    its last backup worked {when}"
-        if last["ok"]
-        else f"    its last backup failed {when}: {last['why']}"
-    ]
+    return f"{well} {when}" if last["ok"] else f"failed {when}: {last['why']}"
 
 
 def ago(seconds: float) -> str:

@@ -2,7 +2,7 @@
 """Starts and stops an app's containers, for its systemd unit.
 
 apps.py start APP   folders and secrets for the app, its containers up, each one healthy
-apps.py stop APP    its containers gone; volumes and files stay
+apps.py stop APP    its containers gone, and what its image keeps in a VOLUME; files in /data stay
 apps.py may-work    whether this server may run workers (exit 0) or not (exit 1)
 """
 
@@ -52,7 +52,7 @@ def owner(app: dict[str, Any]) -> tuple[int, int]:
     try:
         return numbers(user, content(container, "/etc/passwd"), content(container, "/etc/group"))
     finally:
-        docker("rm", container)
+        docker("rm", "--volumes", container)  # else those that the image declares stay
 
 
 def content(container: str, path: str) -> str:
@@ -91,6 +91,17 @@ def make_volumes(app: dict[str, Any], ids: tuple[int, int]) -> None:
             os.chown(path, *ids)
 
 
+def check_secrets(app: dict[str, Any]) -> None:
+    """Each secret that the app names must have been delivered."""
+    for name in (*app["secrets"], *app["secret_environment"].values()):
+        source = state.RUN / "secrets" / name
+        if not source.is_file():
+            raise state.ProgramError(
+                f"{app['name']}: its secret {name} is not there; put it into {source}"
+                f" (mode 0600), then: systemctl restart bakehouse-app@{app['name']}"
+            )
+
+
 def place_secrets(app: dict[str, Any], ids: tuple[int, int]) -> None:
     """Copies of the app's secrets (memory only) that its user, and nobody else, can read.
 
@@ -98,13 +109,6 @@ def place_secrets(app: dict[str, Any], ids: tuple[int, int]) -> None:
     """
     folder = state.RUN / "apps" / app["name"] / "secrets"
     variables = app["secret_environment"]
-    for name in (*app["secrets"], *variables.values()):
-        source = state.RUN / "secrets" / name
-        if not source.is_file():
-            raise state.ProgramError(
-                f"{app['name']}: its secret {name} is not there; put it into {source}"
-                f" (mode 0600), then: systemctl restart bakehouse-app@{app['name']}"
-            )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o500)
     for name in app["secrets"]:
@@ -139,8 +143,9 @@ def compose(name: str, *words: str) -> None:
 def start(name: str) -> None:
     """The app up and healthy; ProgramError says what is missing."""
     app = app_named(name)
-    ids = owner(app)
     check_database(app)
+    check_secrets(app)
+    ids = owner(app)
     make_volumes(app, ids)
     place_secrets(app, ids)
     if release.due(app) and may_work():
@@ -205,7 +210,7 @@ def main() -> None:
     elif options.verb == "start":
         start(options.app)
     else:
-        compose(options.app, "down", "--timeout", "30")
+        compose(options.app, "down", "--volumes", "--timeout", "30")
 
 
 def condition() -> None:

@@ -5,48 +5,35 @@
     backup borg …   any Borg command, with this server's repository and passphrase
 
 `create` and `check` do nothing but on the server that holds the truth, unless `--repository PATH`
-names another place: that is how an image is proven, and how a copy is made by hand. How `create`
-ended is recorded beside the data, for `invoke status`; of a copy elsewhere nothing is.
+names another place: that is how an image is proven, and how a copy is made by hand. How each ended
+is recorded beside the data, for `invoke status`; of a copy elsewhere nothing is.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
 import shutil
 import signal
 import sys
 import time
 import urllib.request
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
-from . import state
-from .child import ended
+from . import outcomes, state
 from .dumps import DUMPS, dumps
-from .preflight import BACKUP
+from .repository import KNOWN_HOSTS, borg_environment, ensure_repository, remember, run_borg
 from .state import ProgramError
 
-LIB: Final = Path("/var/lib/bakehouse")
-SECRETS: Final = state.RUN / "secrets"
 LOCK: Final = state.RUN / "backup.lock"
-KNOWN_HOSTS: Final = state.STATE / "borg" / "known_hosts"
 PATIENCE: Final = 3600
 """Seconds that one backup or check waits for another to end."""
-
-SHOWN: Final = 500
-"""Characters of the reason that are recorded."""
-
-MISSING: Final = frozenset({13, 15})
-"""Borg's codes for no repository at all, and for a folder that is none (`borg init` refuses one
-that is not empty): Repository.DoesNotExist and Repository.InvalidRepository in its "Return codes".
-"""
 
 LIVELY: Final = frozenset({1, 100, 103, 107})
 """Warnings that files in use cause: changed, replaced or gone while they were read (100, 103, 107),
@@ -67,51 +54,86 @@ def main() -> None:
     if arguments.verb == "borg":
         environment = borg_environment(facts["borg"]["repository"], facts["name"])
         os.execvpe("borg", ["borg", *arguments.words], environment)  # noqa: S606
-    chosen = arguments.repository
-    borg = dict(facts["borg"], repository=chosen or facts["borg"]["repository"])
-    monitor = "" if chosen else borg["ping"]
-    recorded = False
-    try:
-        if not chosen:
-            role = state.role()
-            recorded = making and role == "primary"  # also when its Postgres is down
-            if not state.is_primary(facts, role):
-                print("nothing to do: another server holds the data")
-                return
-            recorded = making
+    if arguments.repository:
         with lock():
-            ping(monitor, "/start")
-            VERBS[arguments.verb](facts, borg)
+            VERBS[arguments.verb](facts, dict(facts["borg"], repository=arguments.repository))
+    elif making:
+        back_up(facts)
+    else:
+        look_over(facts)
+
+
+def back_up(facts: dict[str, Any]) -> None:
+    """A backup, where the data is; how it ended is recorded, and told to the monitor."""
+    borg, recorded = facts["borg"], False
+    try:
+        role = state.role()
+        recorded = role == "primary"  # also when its Postgres is down
+        if not holds_the_data(facts, role):
+            return
+        recorded = True
+        with lock():
+            ping(borg["ping"], "/start")
+            VERBS["create"](facts, borg)
     except SystemExit:  # a swap waits for it: no monitor is asked
-        note(recorded, "it was stopped before its end")
+        if recorded:
+            outcomes.note_backup("it was stopped before its end")
         raise
     except (ProgramError, OSError) as failure:
-        note(recorded, str(failure) or repr(failure))
-        ping(monitor, "/fail")
+        if recorded:
+            outcomes.note_backup(reason(failure))
+        ping(borg["ping"], "/fail")
         raise
-    note(recorded)
-    ping(monitor, "")
+    outcomes.note_backup()
+    ping(borg["ping"], verdict(borg["repository"]))
+
+
+def look_over(facts: dict[str, Any]) -> None:
+    """A check, where the data is. The monitor, which waits for backups, is told of a failure only.
+
+    One that is stopped, or could not begin, found nothing: the one before it still counts.
+    """
+    borg, begun = facts["borg"], False
+    try:
+        if not holds_the_data(facts, state.role()):
+            return
+        with lock():
+            begun = True
+            VERBS["check"](facts, borg)
+    except (ProgramError, OSError) as failure:
+        if begun:
+            outcomes.note_check(borg["repository"], reason(failure))
+        ping(borg["ping"], "/fail")
+        raise
+    outcomes.note_check(borg["repository"])
+
+
+def holds_the_data(facts: dict[str, Any], role: str) -> bool:
+    """Whether this server does, or says that another one does. Raises as `state.is_primary`."""
+    found = state.is_primary(facts, role)
+    if not found:
+        print("nothing to do: another server holds the data")
+    return found
+
+
+def verdict(repository: str) -> str:
+    """What the monitor hears after a good backup: of a check that failed, until one passes."""
+    check = outcomes.last_check(repository)
+    if check is None or check["ok"]:
+        return ""
+    print(f"<4>the last check of the repository failed: {check['why']}", file=sys.stderr)
+    return "/fail"
+
+
+def reason(failure: Exception) -> str:
+    """Why, in words; never none."""
+    return str(failure) or repr(failure)
 
 
 def stopped(number: int, _: object) -> NoReturn:
     """For a signal: end by an exception, so that whatever is to be cleaned up is. Once only."""
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
-
-
-def note(recorded: bool, why: str = "") -> None:
-    """Record, if it is to be, how a backup ended: well, or `why` not. It never fails a backup."""
-    if not recorded:
-        return
-    try:
-        state.write(BACKUP, outcome(time.time(), why))
-    except OSError as error:
-        print(f"<4>how the backup ended could not be recorded: {error}", file=sys.stderr)
-
-
-def outcome(now: float, why: str) -> str:
-    """The record: when it ended, in seconds since 1970, whether it is `ok`, and `why` not."""
-    return json.dumps({"at": int(now), "ok": not why, "why": " ".join(why.split())[:SHOWN]}) + "\n"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -133,6 +155,8 @@ def create(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
     with dumps(facts["postgres"], watching=state.role() != "throwaway"):
         present = [path for path in paths if Path(path).exists()]
         run_borg(create_command(facts["name"], present, borg["exclude"]), environment, LIVELY)
+    if borg["repository"] == facts["borg"]["repository"]:  # a copy elsewhere may go
+        remember(borg["repository"])
     run_borg(prune_command(facts["name"], borg["keep"]), environment)
     run_borg(["compact"], environment)
     if missing := [path for path in paths if path not in present]:
@@ -180,68 +204,6 @@ def sweep() -> None:
     with suppress(OSError), LOCK.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(DUMPS, ignore_errors=True)
-
-
-def ensure_repository(environment: Mapping[str, str]) -> None:
-    """Make the repository when there is none. Raises ProgramError when it cannot be opened."""
-    code, said = ended(["borg", "info"], environment, quiet=True)
-    if code in MISSING:
-        print(f"making the repository {environment['BORG_REPO']}", flush=True)
-        run_borg(["init", "--encryption=repokey-blake2", "--make-parent-dirs"], environment)
-    elif code != 0:
-        raise ProgramError(f"cannot open {environment['BORG_REPO']}: {said.strip()}")
-
-
-def run_borg(
-    words: Sequence[str], environment: Mapping[str, str], fine: Collection[int] = ()
-) -> None:
-    """Run Borg, its output to the journal. Raises ProgramError unless it ends with 0 or `fine`.
-
-    `borg check` ends with the warning 1 when it found damage: no warning is fine by default.
-    """
-    code, _ = ended(["borg", *words], environment)
-    if code != 0 and code not in fine:
-        raise ProgramError(
-            f"borg {words[0]} ended with code {code}; "
-            "`journalctl -u 'bakehouse-backup*'` tells what it said"
-        )
-
-
-def borg_environment(repository: str, name: str) -> dict[str, str]:
-    """What Borg needs to know. The passphrase stays in its file, which Borg reads itself."""
-    passphrase = secret_file("borg_passphrase")
-    if passphrase is None:
-        raise ProgramError(
-            f"no passphrase for the backups: put it into {SECRETS / 'borg_passphrase'} (mode 0600)"
-        )
-    machine = Path("/etc/machine-id").read_text().strip()
-    environment = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": "/root",
-        "BORG_REPO": repository,
-        "BORG_PASSCOMMAND": f"cat {passphrase}",
-        "BORG_BASE_DIR": str(LIB / "borg"),
-        "BORG_HOST_ID": f"{name}@{machine}",  # the default hangs on the first network card
-        "BORG_EXIT_CODES": "modern",
-        "BORG_RELOCATED_REPO_ACCESS_IS_OK": "no",
-        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "no",
-        "BORG_RSH": f"ssh -o BatchMode=yes -o ServerAliveInterval=10 -o ServerAliveCountMax=30"
-        f" -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={KNOWN_HOSTS}",
-    }
-    if key := secret_file("borg_ssh_key"):
-        environment["BORG_RSH"] += f" -o IdentitiesOnly=yes -i {key}"
-    return environment
-
-
-def secret_file(name: str) -> Path | None:
-    """The secret as the unit's credential, else as delivered; None when missing or blank."""
-    given = os.environ.get("CREDENTIALS_DIRECTORY")
-    for folder in ([Path(given)] if given else []) + [SECRETS]:
-        path = folder / name
-        if path.is_file() and path.read_bytes().strip():
-            return path
-    return None
 
 
 @contextmanager

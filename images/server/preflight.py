@@ -6,10 +6,7 @@ import os
 import platform
 from typing import Any, Final
 
-from . import holding, pooling, replication, state, wire
-
-BACKUP: Final = state.STATE / "backup.json"
-"""How the last backup of this data ended, as `backup` recorded it; it moves with the data."""
+from . import holding, outcomes, pooling, replication, state, wire
 
 SETTINGS: Final = (
     "max_connections",
@@ -32,7 +29,7 @@ Standby"), and what keeps a stop waiting."""
 def plain() -> dict[str, Any]:
     """Facts of any server. `free` and `files` are bytes: on /data's disk, and used by all on it.
 
-    `backup` is there when the spec has backups: `last_backup`.
+    `backup` and `check` are there when the spec has backups: `outcomes.last_backup`, `last_check`.
     """
     boot, server = state.boot(), state.server()
     disk = os.statvfs(state.DATA)
@@ -49,16 +46,10 @@ def plain() -> dict[str, Any]:
         "strategy": server["data"]["strategy"],
         "postgres": None,
     }
-    return {**found, "backup": last_backup()} if server["borg"] else found
-
-
-def last_backup() -> dict[str, Any] | None:
-    """`at` (seconds since 1970), whether it was `ok`, and `why` not; None when nothing is known."""
-    try:
-        found = state.read_json(BACKUP)
-    except (state.ProgramError, OSError):  # this alone makes no server silent
-        return None
-    return found if isinstance(found, dict) else None
+    if not server["borg"]:
+        return found
+    check = outcomes.last_check(server["borg"]["repository"])
+    return {**found, "backup": outcomes.last_backup(), "check": check}
 
 
 def facts(postgres: wire.Wire, console: wire.Wire) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import acts, state
-from .backup import borg_environment, lock, ours, run_borg
+from .backup import lock, ours
 from .databases import variable
 from .dumps import DUMPS
+from .repository import borg_environment, run_borg
 from .state import ProgramError
 
 INSIDE: Final = str(DUMPS).lstrip("/")

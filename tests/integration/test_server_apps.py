@@ -263,6 +263,33 @@ def test_a_missing_secret_is_named_and_a_delivered_one_is_the_apps_alone(server:
         server.run(f"rm -f /run/bakehouse/secrets/greeting; systemctl restart {APP}")
 
 
+def test_what_an_image_keeps_in_a_volume_goes_when_the_app_stops(server: Machine) -> None:
+    """Also when its user is a name, so that a container is made to look for it."""
+    image = "docker inspect -f '{{.Config.Image}}' guestbook-1"
+    known = server.run(image).stdout.strip()
+    passwd = server.run("docker exec guestbook-1 cat /etc/passwd").stdout.splitlines()
+    name = next(line.partition(":")[0] for line in passwd if ":65532:" in line)
+    server.run(f"docker create --name probe {known}")
+    server.run(f"docker commit -c 'VOLUME /scratch' -c 'USER {name}' probe probe:1")
+    server.run("docker rm --volumes probe; echo kept >/data/apps/guestbook/uploads/kept")
+    files = "/etc/bakehouse/server.json /etc/bakehouse/apps/guestbook/compose.yaml"
+    server.run(
+        f"for file in {files}; do cp -p $file $file.old; sed -i s,{known},probe:1, $file; done"
+    )
+    volumes = "docker volume ls -q"
+    try:
+        for _ in range(3):
+            server.run(f"systemctl restart {APP}")
+            assert server.run(image).stdout == "probe:1\n"
+            assert len(server.run(volumes).stdout.split()) == 2, "one for each replica"
+        server.run(f"systemctl stop {APP}")
+        assert server.run(volumes).stdout == ""
+    finally:
+        server.run(f"for file in {files}; do mv $file.old $file; done; systemctl restart {APP}")
+        server.run("docker rmi probe:1")
+    assert server.run("cat /data/apps/guestbook/uploads/kept").stdout == "kept\n"
+
+
 def test_the_generation_is_told_to_whoever_asks_by_address(server: Machine) -> None:
     assert ask(server, "/.well-known/bakehouse") == {"generation": 0}
 

@@ -248,9 +248,40 @@ def test_damage_is_found_and_told(primary: Machine) -> None:
     pings(primary)
     try:
         assert primary.run("systemctl start bakehouse-backup-check", check=False).code != 0
-        assert pings(primary)[-1] == "/ping/1/fail?from=test"
+        assert pings(primary) == ["/ping/1/fail?from=test"]
     finally:
         primary.run("rm -rf /home/deploy/backups && mv /home/deploy/whole /home/deploy/backups")
+    assert "the last check of the repository failed: borg check ended" in backup(primary)
+    assert pings(primary) == ["/ping/1/start?from=test", "/ping/1/fail?from=test"]
+    told = "import json; from bakehouse import preflight; print(json.dumps(preflight.plain()))"
+    facts = json.loads(primary.run(f"python3 -IB -c '{told}'").stdout)
+    assert (facts["backup"]["ok"], facts["check"]["ok"]) == (True, False)
+    backup(primary, "bakehouse-backup-check")
+    assert pings(primary) == []
+    backup(primary)
+    assert pings(primary) == ["/ping/1/start?from=test", "/ping/1?from=test"]
+
+
+def test_a_repository_that_vanished_is_missed_and_not_made_anew(primary: Machine) -> None:
+    """As on a backup host that started without its disk."""
+    backup(primary)
+    before = archives(primary)
+    primary.run("mv /home/deploy/backups /home/deploy/away")
+    pings(primary)
+    try:
+        assert f"the repository {REPOSITORY} that had backups until 2" in failing(primary)
+        assert pings(primary)[-1] == "/ping/1/fail?from=test"
+        primary.run("test ! -e /home/deploy/backups")
+        assert not json.loads(primary.run("cat /data/state/backup.json").stdout)["ok"]
+        primary.run("mv /data/state/borg/repositories.json /run/away")
+        backup(primary)
+        assert archives(primary) != before
+        primary.run("mv /run/away /data/state/borg/repositories.json")
+    finally:
+        primary.run("rm -rf /home/deploy/backups; mv /home/deploy/away /home/deploy/backups")
+    assert archives(primary) == before
+    backup(primary)
+    pings(primary)
 
 
 def test_two_backups_at_once_take_turns(primary: Machine) -> None:

@@ -103,6 +103,14 @@ def test_volumes_are_folders_of_the_data_and_secrets_memory() -> None:
     assert not any(mount["bind"]["create_host_path"] for mount in mounts)
 
 
+def test_no_volume_is_dockers() -> None:
+    """An app that stops takes those with it (`images/server/apps.py`)."""
+    found = project(App("shop", image="x:1", volumes={"a": "/srv/a"}))
+    assert "volumes" not in found
+    mounts = [mount for service in found["services"].values() for mount in service["volumes"]]
+    assert {mount["type"] for mount in mounts} == {"bind"}
+
+
 @pytest.mark.parametrize(("volumes", "port", "tells"), [(1, 1, True), (0, 1, False), (1, 0, False)])
 def test_only_answers_that_a_swap_holds_back_are_sent_again_soon(
     volumes: int, port: int, tells: bool

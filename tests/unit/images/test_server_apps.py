@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from images.server import caddy_env, state
+from images.server import apps, caddy_env, state
 from images.server.apps import may_work, numbers
 from images.server.state import ProgramError
 from images.server.watch_apps import LONGEST_DELAY, Restarts
@@ -98,3 +103,85 @@ def test_only_a_primary_asks_a_certificate_authority(role: str) -> None:
     assert caddy_env.environment(role, 0) == (
         "BAKEHOUSE_CADDY_GLOBAL=local_certs\nBAKEHOUSE_GENERATION=0\n"
     )
+
+
+APP: dict[str, Any] = {
+    "name": "wiki",
+    "image": "wiki:1",
+    "user": "",
+    "database": False,
+    "volumes": [],
+    "secrets": [],
+    "secret_environment": {},
+    "release": [],
+    "ports": [],
+    "health": "",
+}
+
+
+class Docker:
+    """Answers as Docker, whose image runs as `node`, and knows what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[list[str]] = []
+
+    def run(self, command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        self.told.append(command[1:])
+        answers = {"image": b"node\n", "create": b"0123\n", "cp": archive(PASSWD)}
+        return subprocess.CompletedProcess(command, 0, answers.get(command[1], b""), b"")
+
+    @property
+    def verbs(self) -> list[str]:
+        return [words[0] for words in self.told]
+
+
+def archive(text: str) -> bytes:
+    """A tar archive of one file, as `docker cp` writes it."""
+    found = io.BytesIO()
+    with tarfile.open(fileobj=found, mode="w") as tar:
+        member = tarfile.TarInfo("file")
+        member.size = len(text)
+        tar.addfile(member, io.BytesIO(text.encode()))
+    return found.getvalue()
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docker:
+    """A server's folders, and its Docker."""
+    found = Docker()
+    monkeypatch.setattr(subprocess, "run", found.run)
+    monkeypatch.setattr(state, "ETC", tmp_path)
+    monkeypatch.setattr(state, "RUN", tmp_path)
+    return found
+
+
+def test_whose_image_is_looked_into_leaves_no_container_and_no_volume(docker: Docker) -> None:
+    assert apps.owner(APP) == (1000, 1001)
+    assert docker.told[-1] == ["rm", "--volumes", "0123"]
+
+
+def test_an_app_that_stops_leaves_no_volume_of_its_image(
+    docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["apps", "stop", "wiki"])
+    apps.main()
+    (told,) = docker.told
+    assert told[told.index("down") :] == ["down", "--volumes", "--timeout", "30"]
+
+
+@pytest.mark.parametrize(
+    ("wants", "missing"),
+    [
+        ({"secrets": ["greeting"]}, "its secret greeting is not there"),
+        ({"secret_environment": {"KEY": "key"}}, "its secret key is not there"),
+        ({"database": True}, "wiki.env is not there"),
+    ],
+)
+def test_an_app_that_waits_makes_no_container(
+    docker: Docker, tmp_path: Path, wants: dict[str, Any], missing: str
+) -> None:
+    """It tries again every 15 seconds."""
+    (tmp_path / "server.json").write_text(json.dumps({"apps": [{**APP, **wants}]}))
+    with pytest.raises(ProgramError, match=missing):
+        apps.start("wiki")
+    assert docker.verbs == []

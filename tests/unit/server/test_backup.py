@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from images.server import backup, dumps, preflight, state
+from images.server import backup, dumps, outcomes, repository, state
 from images.server.state import ProgramError
 
 FACTS: dict[str, Any] = {
@@ -27,7 +27,7 @@ BORG: dict[str, Any] = {"paths": ["/etc/hostname", "/data/apps"], "exclude": ["*
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Secrets in a folder of the test's own."""
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    monkeypatch.setattr(backup, "SECRETS", tmp_path)
+    monkeypatch.setattr(repository, "SECRETS", tmp_path)
     return tmp_path
 
 
@@ -60,12 +60,12 @@ def test_prune_keeps_to_its_own_archives() -> None:
 def test_without_a_passphrase_nothing_is_written_in_the_clear(places: Path) -> None:
     (places / "borg_passphrase").write_text("\n")
     with pytest.raises(ProgramError, match="no passphrase"):
-        backup.borg_environment("/mnt/backups", "hobby")
+        repository.borg_environment("/mnt/backups", "hobby")
 
 
 def test_the_passphrase_stays_in_its_file(places: Path) -> None:
     (places / "borg_passphrase").write_text("s3cret")
-    environment = backup.borg_environment("/mnt/backups", "hobby")
+    environment = repository.borg_environment("/mnt/backups", "hobby")
     assert not any("s3cret" in value for value in environment.values())
     assert environment["BORG_PASSCOMMAND"] == f"cat {places}/borg_passphrase"
     assert " -i " not in environment["BORG_RSH"]
@@ -74,7 +74,7 @@ def test_the_passphrase_stays_in_its_file(places: Path) -> None:
 def test_an_ssh_key_is_the_only_identity(places: Path) -> None:
     (places / "borg_passphrase").write_text("s3cret")
     (places / "borg_ssh_key").write_text("key")
-    rsh = backup.borg_environment("ssh://u@h/./b", "hobby")["BORG_RSH"]
+    rsh = repository.borg_environment("ssh://u@h/./b", "hobby")["BORG_RSH"]
     assert rsh.endswith(f"-o IdentitiesOnly=yes -i {places}/borg_ssh_key")
     assert "StrictHostKeyChecking=accept-new" in rsh
 
@@ -86,9 +86,9 @@ def test_a_credential_comes_before_the_delivered_file(
     credentials.mkdir(mode=stat.S_IRWXU)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
     (places / "borg_passphrase").write_text("delivered")
-    assert backup.secret_file("borg_passphrase") == places / "borg_passphrase"
+    assert repository.secret_file("borg_passphrase") == places / "borg_passphrase"
     (credentials / "borg_passphrase").write_text("credential")
-    assert backup.secret_file("borg_passphrase") == credentials / "borg_passphrase"
+    assert repository.secret_file("borg_passphrase") == credentials / "borg_passphrase"
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_a_dump_leaves_postgres_room() -> None:
     why = dumps.full(disk(5 * GIB - 4096, 100 * GIB, 9 * GIB), 30 * GIB, 2 * GIB)
     for figure in ("which have 30.0 GiB", "with 2.0 GiB of dumps", "5.0 GiB were free", "larger"):
         assert figure in why
-    assert backup.outcome(1.0, why) == backup.outcome(1.0, why + "\n")
-    assert len(why) < backup.SHOWN
+    assert outcomes.outcome(1.0, why) == outcomes.outcome(1.0, why + "\n")
+    assert len(why) < outcomes.SHOWN
 
 
 def test_the_dumps_so_far_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,8 +193,8 @@ class Server:
             (backup, "KNOWN_HOSTS", root / "state/borg/known_hosts"),
             (backup, "LOCK", root / "run/backup.lock"),
             (backup, "DUMPS", root / "dumps"),
-            (backup, "BACKUP", root / "state/backup.json"),
-            (preflight, "BACKUP", root / "state/backup.json"),
+            (outcomes, "BACKUP", root / "state/backup.json"),
+            (outcomes, "CHECK", root / "state/check.json"),
         ):
             patch.setattr(module, name, path)
         patch.setattr(signal, "signal", lambda *_: None)
@@ -214,6 +214,13 @@ class Server:
         self.patch.setattr(sys, "argv", ["backup", *words])
         backup.main()
 
+    def fail(self, *words: str) -> None:
+        """A run that must fail, because of what it does or before that."""
+        ends, self.ends = self.ends, raising(ProgramError("no"))
+        with pytest.raises(ProgramError):
+            self.run(*words)
+        self.ends = ends
+
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
@@ -228,15 +235,15 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 
 def test_how_a_backup_ended_is_recorded(server: Server) -> None:
-    assert preflight.last_backup() is None
+    assert outcomes.last_backup() is None
     server.run("create")
-    good = preflight.last_backup()
+    good = outcomes.last_backup()
     assert good is not None
     assert (good["ok"], good["why"], type(good["at"])) == (True, "", int)
     server.ends = raising(ProgramError("pg_dump failed:\n  no such\tdatabase"))
     with pytest.raises(ProgramError):
         server.run("create")
-    bad = preflight.last_backup()
+    bad = outcomes.last_backup()
     assert bad is not None
     assert (bad["ok"], bad["why"]) == (False, "pg_dump failed: no such database")
     assert server.pings == ["/start", "", "/start", "/fail"]
@@ -246,7 +253,7 @@ def test_a_backup_that_is_stopped_is_recorded_and_asks_no_monitor(server: Server
     server.ends = raising(SystemExit(143))
     with pytest.raises(SystemExit):
         server.run("create")
-    last = preflight.last_backup()
+    last = outcomes.last_backup()
     assert last is not None
     assert (last["ok"], last["why"]) == (False, "it was stopped before its end")
     assert server.pings == ["/start"]
@@ -256,7 +263,7 @@ def test_a_backup_that_is_stopped_is_recorded_and_asks_no_monitor(server: Server
 def test_who_does_not_hold_the_data_records_nothing(server: Server, role: str) -> None:
     server.role(role)
     server.run("create")
-    assert preflight.last_backup() is None
+    assert outcomes.last_backup() is None
     assert server.pings == []
 
 
@@ -268,16 +275,97 @@ def test_a_failure_to_tell_who_it_is_is_recorded_where_the_data_is(
     monkeypatch.setattr(state, "is_primary", raising(ProgramError("Postgres refused")))
     with pytest.raises(ProgramError):
         server.run("create")
-    assert (preflight.last_backup() is not None) is told
+    assert (outcomes.last_backup() is not None) is told
 
 
-@pytest.mark.parametrize("words", [["check"], ["create", "--repository", "/mnt/copy"]])
-def test_a_check_or_a_copy_is_no_backup(server: Server, words: list[str]) -> None:
-    server.run(*words)
+def test_a_check_is_no_backup(server: Server) -> None:
+    server.run("check")
+    server.fail("check")
+    assert outcomes.last_backup() is None
+
+
+@pytest.mark.parametrize("verb", ["check", "create"])
+def test_of_a_copy_nothing_is_recorded_or_told(server: Server, verb: str) -> None:
+    server.run(verb, "--repository", "/mnt/copy")
+    server.fail(verb, "--repository", "/mnt/copy")
+    assert outcomes.last_backup() is None
+    assert outcomes.last_check("/mnt/b") is None
+    assert outcomes.last_check("/mnt/copy") is None
+    assert server.pings == []
+
+
+def test_how_a_check_ended_is_recorded(server: Server) -> None:
+    assert outcomes.last_check("/mnt/b") is None
+    server.fail("check")
+    bad = outcomes.last_check("/mnt/b")
+    assert bad is not None
+    assert (bad["ok"], bad["why"], type(bad["at"])) == (False, "no", int)
+    server.run("check")
+    good = outcomes.last_check("/mnt/b")
+    assert good is not None
+    assert (good["ok"], good["why"]) == (True, "")
+
+
+def test_the_monitor_stays_red_until_a_check_passes(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.fail("check")
+    server.run("create")
+    server.run("create")
+    assert server.pings == ["/fail", "/start", "/fail", "/start", "/fail"]
+    assert "<4>the last check of the repository failed: no" in capsys.readouterr().err
+    last = outcomes.last_backup()
+    assert last is not None
+    assert last["ok"]
+    server.pings.clear()
+    server.run("check")
+    server.run("create")
+    assert server.pings == ["/start", ""]
+
+
+def test_a_check_that_passes_hides_no_backup_that_failed(server: Server) -> None:
+    server.fail("create")
+    server.run("check")
+    assert server.pings == ["/start", "/fail"]
+
+
+def test_a_check_that_is_stopped_found_nothing(server: Server) -> None:
+    server.fail("check")
+    server.ends = raising(SystemExit(143))
+    with pytest.raises(SystemExit):
+        server.run("check")
+    assert server.pings == ["/fail"]
+    last = outcomes.last_check("/mnt/b")
+    assert last is not None
+    assert last["why"] == "no"
+
+
+def test_a_check_that_did_not_begin_found_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.run("check")
+    monkeypatch.setattr(state, "is_primary", raising(ProgramError("Postgres refused")))
+    server.fail("check")
+    assert server.pings == ["/fail"]
+    last = outcomes.last_check("/mnt/b")
+    assert last is not None
+    assert last["ok"]
+
+
+@pytest.mark.parametrize("role", ["standby", "throwaway"])
+def test_who_does_not_hold_the_data_checks_nothing(server: Server, role: str) -> None:
+    server.role(role)
     server.ends = raising(ProgramError("no"))
-    with pytest.raises(ProgramError):
-        server.run(*words)
-    assert preflight.last_backup() is None
+    server.run("check")
+    assert outcomes.last_check("/mnt/b") is None
+    assert server.pings == []
+
+
+def test_what_a_check_of_another_repository_found_says_nothing_of_this_one(
+    server: Server,
+) -> None:
+    server.fail("check")
+    assert outcomes.last_check("/mnt/new") is None
 
 
 def test_a_record_that_cannot_be_written_fails_no_backup(

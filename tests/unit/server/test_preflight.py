@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from images.server import holding, preflight, state
+from images.server import holding, outcomes, preflight, state
 
 LAST = {"at": 1_700_000_000, "ok": False, "why": "borg create ended with code 2"}
 
@@ -21,7 +21,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, path in (("ETC", tmp_path), ("DATA", tmp_path), ("BOOT_ID", tmp_path / "boot_id")):
         monkeypatch.setattr(state, name, path)
     monkeypatch.setattr(holding, "apps", list)
-    monkeypatch.setattr(preflight, "BACKUP", tmp_path / "backup.json")
+    monkeypatch.setattr(outcomes, "BACKUP", tmp_path / "backup.json")
+    monkeypatch.setattr(outcomes, "CHECK", tmp_path / "check.json")
     return tmp_path
 
 
@@ -36,17 +37,28 @@ def test_the_last_backup_is_told(server: Path) -> None:
     assert preflight.plain()["backup"] == LAST
 
 
+@pytest.mark.parametrize(("repository", "told"), [("/mnt/b", True), ("/mnt/earlier", False)])
+def test_the_last_check_of_its_repository_is_told(
+    server: Path, repository: str, told: bool
+) -> None:
+    check = {**LAST, "repository": repository}
+    (server / "check.json").write_text(json.dumps(check))
+    assert preflight.plain()["check"] == (check if told else None)
+
+
 def test_before_the_first_backup_it_says_so(server: Path) -> None:
     assert preflight.plain()["backup"] is None
+    assert preflight.plain()["check"] is None
 
 
 def test_a_server_without_backups_does_not_speak_of_them(server: Path) -> None:
     (server / "backup.json").write_text(json.dumps(LAST))  # of a spec that had some
     said(server, None)
-    assert "backup" not in preflight.plain()
+    assert not {"backup", "check"} & set(preflight.plain())
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "[1]"])
 def test_a_damaged_record_makes_no_server_silent(server: Path, damaged: str) -> None:
-    (server / "backup.json").write_text(damaged)
-    assert preflight.plain()["backup"] is None
+    for name in ("backup", "check"):
+        (server / f"{name}.json").write_text(damaged)
+        assert preflight.plain()[name] is None

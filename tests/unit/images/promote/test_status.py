@@ -95,6 +95,35 @@ def test_a_server_of_an_older_image_says_nothing_of_backups(site: Place) -> None
 
 
 @pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        ({"ok": True, "why": ""}, "    the last check of its backups passed 3 d ago"),
+        (
+            {"ok": False, "why": "damage"},
+            "    the last check of its backups failed 3 d ago: damage",
+        ),
+        (None, ""),
+    ],
+)
+def test_the_last_check_is_told_beside_a_backup_that_worked(
+    site: Place, check: dict[str, Any] | None, said: str
+) -> None:
+    now = int(time.time())
+    record = check and {**check, "at": now - 3 * 86_400 - 60, "repository": "/mnt/b"}
+    site.told[BLUE].update(backup={"at": now - 120, "ok": True, "why": ""}, check=record)
+    found = [line for line in shown(site).splitlines() if "backup" in line]
+    assert found == ["    its last backup worked 2 min ago", *([said] if said else [])]
+    assert data(site)["check"] == record
+    assert "check" not in data(site, GREEN)
+
+
+def test_a_server_of_an_older_image_says_nothing_of_checks(site: Place) -> None:
+    site.told[BLUE]["backup"] = {"at": 0, "ok": True, "why": ""}
+    assert "check" not in shown(site)
+    assert "check" not in data(site)
+
+
+@pytest.mark.parametrize(
     ("seconds", "said"),
     [
         (-5, "0 s"),
