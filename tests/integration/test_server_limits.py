@@ -43,10 +43,10 @@ def limits(machine: Machine) -> tuple[str, str]:
 
 def swap(servers: Pair) -> None:
     """A swap that ends with a second copy in which a new row can be read."""
+    ask(servers.blue, "CREATE TABLE IF NOT EXISTS seen (epoch int)", "guestbook")
     assert servers.prepare()["streaming"]
     found = servers.swap()
     assert (found["state"], found.get("second_copy")) == ("swapped", True), json.dumps(found)
-    ask(servers.blue, "CREATE TABLE IF NOT EXISTS seen (epoch int)", "guestbook")
     ask(servers.blue, f"INSERT INTO seen VALUES ({servers.epoch})", "guestbook")
     count = f"SELECT count(*) FROM seen WHERE epoch = {servers.epoch}"
     deadline = time.monotonic() + 20
