@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from cloudinit.postgres import max_connections
 from images.providers.base import FloatingIp, Server
 from specs.model import Spec
 from specs.plan import ImagePlan
@@ -52,7 +53,8 @@ def reasons(
     if plan.postgres and postgres:
         found += _readable(plan, postgres)
         if plan.data.strategy == "replica":
-            found += [*_postgres(postgres), *_pooling(spec, plan, postgres)]
+            found += [*_postgres(postgres), *_limits(plan, postgres)]
+            found += _pooling(spec, plan, postgres)
     elif postgres and not plan.postgres:
         found.append("blue has a database and the image has no postgres section: nothing moves it")
     elif plan.postgres:
@@ -175,6 +177,37 @@ def _frozen(timeout: str | None) -> list[str]:
     return [
         f"wal_sender_timeout is {told}: a standby that freezes would hold up Postgres' stop; "
         f"set it to {FROZEN:g} s or less"
+    ]
+
+
+LIMITS: Final = (
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_wal_senders",
+    "max_worker_processes",
+)
+"""Settings of which a standby must have as much as its primary, besides the connections (PostgreSQL
+documentation, "Hot Standby", "Administrator's Overview")."""
+
+
+def _limits(plan: ImagePlan, postgres: Facts) -> list[str]:
+    """What green would have more of than a blue that cannot raise it when it follows."""
+    assert plan.postgres is not None
+    if postgres.get("raises_limits"):
+        return []
+    given, known = plan.postgres.settings, postgres["settings"]
+    wanted = {name: int(given[name]) for name in LIMITS if given.get(name, "").isdecimal()}
+    wanted["max_connections"] = max_connections(plan.postgres)
+    larger = [
+        f"{name} {limit} and blue has {known[name]}"
+        for name, limit in sorted(wanted.items())
+        if name in known and limit > int(known[name])
+    ]
+    if not larger:
+        return []
+    return [
+        f"the image has {'; '.join(larger)}: blue's image is too old to follow a server that has "
+        "more, so there would be no second copy; first bake and promote without the larger ones"
     ]
 
 

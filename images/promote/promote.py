@@ -206,7 +206,10 @@ def restored(run: Run, error: RestoredError) -> Outcome:
 
 
 def back(run: Run, error: UnhealthyError) -> Outcome:
-    """Green serves badly: the same swap with the roles exchanged, so with the newest data."""
+    """Green serves badly: the same swap with the roles exchanged, so with the newest data.
+
+    Raises BakehouseError when that one was given up, too, so that green serves on.
+    """
     why = f"generation {run.job.generation} is not well: {error.message}"
     run.note(f"{why}; going back")
     mark_bad(run.site.home, None, run.site.name, run.job.image.id, why)
@@ -221,6 +224,11 @@ def back(run: Run, error: UnhealthyError) -> Outcome:
         again.go_back = False
         ended = swap(again)
     tell_bad(run, why)
+    if ended.rolled_back:
+        raise BakehouseError(
+            f"{why}; going back to generation {generation} was given up, too: {ended.why}",
+            f"{serves} serves on; `invoke rollback --to {generation}` tries again",
+        )
     return replace(ended, rolled_back=True, why=why, notes=(*run.notes, *ended.notes))
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from . import holding, late, pooling, record, release, replication, roles, state, wire
+from . import holding, late, limits, pooling, record, release, replication, roles, state, wire
 from .roles import Role
 from .state import ProgramError
 
@@ -168,12 +168,21 @@ def stop_postgres(seconds: float) -> None:
 
 def follow(name: str) -> None:
     """Postgres runs as a standby of the peer under this name, and keeps no log for anybody."""
-    replication.stand_by(version(), name)
-    unit = postgres_unit()
-    systemctl("reset-failed", unit)
-    systemctl("start", unit, patience=600)
+    start_standby(replication.stand_by(version(), limits.of_primary(), name))
     with wire.postgres() as postgres:
         drop_slot(postgres, replication.NAME)
+
+
+def start_standby(needed: Mapping[str, int], patience: float = 600) -> None:
+    """Postgres, which `replication.stand_by` has made a standby, runs with these limits: anew when
+    it ran with less, as after a boot before the primary could be asked."""
+    unit = postgres_unit()
+    systemctl("reset-failed", unit)
+    systemctl("start", unit, patience=patience)
+    with wire.postgres() as postgres:
+        lacking = limits.lacking(limits.running(postgres), needed)
+    if lacking:
+        systemctl("restart", unit, patience=patience)
 
 
 def fit_files(role: Role) -> None:
@@ -185,7 +194,7 @@ def fit_files(role: Role) -> None:
         return
     if role.state == "fenced":
         state.setting_file(SYNC, "")
-        replication.stand_by(major)
+        replication.stand_by(major, None)
     elif role.pending:
         state.setting_file(SYNC, "")
         state.setting_file(replication.FILE, "")

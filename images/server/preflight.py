@@ -6,14 +6,10 @@ import os
 import platform
 from typing import Any, Final
 
-from . import holding, outcomes, pooling, replication, state, wire
+from . import holding, limits, outcomes, pooling, replication, state, wire
 
 SETTINGS: Final = (
-    "max_connections",
-    "max_locks_per_transaction",
-    "max_prepared_transactions",
-    "max_wal_senders",
-    "max_worker_processes",
+    *limits.NAMES,
     "wal_level",
     "wal_sender_timeout",
     "archive_mode",
@@ -57,7 +53,8 @@ def facts(postgres: wire.Wire, console: wire.Wire) -> dict[str, Any]:
 
     `size` is bytes, `longest` the oldest transaction's seconds, `past_pooler` who else is connected
     and is no walsender, `archive_backlog` files that wait for the archive command, `collations` the
-    databases' collation versions as recorded and as this system has them.
+    databases' collation versions as recorded and as this system has them. `raises_limits`: as a
+    standby this server takes over what its primary has more of (`limits`); older ones do not say.
     """
     names = ", ".join(wire.quoted(name) for name in SETTINGS)
     settings = postgres.query(f"{SHOW} WHERE name IN ({names})")
@@ -74,6 +71,7 @@ def facts(postgres: wire.Wire, console: wire.Wire) -> dict[str, Any]:
         "collations": [list(row) for row in postgres.query(COLLATIONS)],
         "past_pooler": past_pooler(postgres, console),
         "pooling": state.server()["postgres"]["pooling"],
+        "raises_limits": True,
     }
     return {**plain(), "postgres": found}
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 from typing import Any, Final
 
-from . import acts, record, replication, state, sync
+from . import acts, limits, record, replication, state, sync
 from .asking import Line
 from .journal import Journal
 from .state import ProgramError
@@ -17,6 +17,9 @@ from .swapping import unit
 
 STREAMS: Final = 20.0
 """Seconds after which a standby that does not stream is made anew."""
+
+START: Final = 6 * 3600.0
+"""Seconds that a standby may take to replay what it must before it can be asked anything."""
 
 WARM: Final = 150.0
 """Seconds that web apps may take to be up on a database that they can only read."""
@@ -60,17 +63,17 @@ def _timed(journal: Journal, step: str, act: Any) -> Any:
 def _standby(line: Line, version: int) -> None:
     """Postgres here streams from the peer; its data is copied when it has none that fits."""
     line.ask("slot", name=replication.NAME)
+    primary = limits.of_primary()
     name = f"postgresql@{version}-main.service"
     home = state.cluster_folder(version)
     state.setting_file(acts.SYNC, "")
     if (home / "PG_VERSION").exists():
-        replication.stand_by(version)
-        unit("start", name)
+        acts.start_standby(replication.stand_by(version, primary), START)
         if _streaming(line):
             return
         print(f"the cluster in {home} cannot follow the peer's: it is copied anew")
         unit("stop", name)
-    replication.copy(version)
+    replication.copy(version, primary)
     unit("start", name)
     if not _streaming(line):
         raise ProgramError("Postgres here does not follow the peer: journalctl -u postgresql@*")

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from . import cluster, state
+from . import cluster, limits, state, wire
+from .limits import Limits
 from .state import ProgramError
 
 NAME: Final = "bakehouse"
@@ -25,17 +26,19 @@ PEER: Final = "/run/bakehouse/peer"
 """The folder with the socket that leads to the other server's Postgres."""
 
 FILE: Final = "60-replication.conf"
-ROLE: Final = "replicator"
+ROLE: Final = wire.REPLICATOR
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What pg_controldata says: `state` in its own words, `lsn` of the latest checkpoint."""
+    """What pg_controldata says: `state` in its own words, `lsn` of the latest checkpoint, `limits`
+    of the primary by whose log the cluster is as it is."""
 
     state: str
     lsn: str
     timeline: int
     system: str
+    limits: Limits
 
 
 def lsn(text: str) -> int:
@@ -46,18 +49,27 @@ def lsn(text: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
-def settings(name: str = NAME) -> str:
-    """The standby's settings: where its primary is, and the slot that keeps the log for it."""
+def settings(raised: Limits, name: str = NAME) -> str:
+    """The standby's settings: where its primary is, the slot that keeps the log for it, and limits
+    that its primary's do not exceed."""
+    lines = [f"{setting} = {limit}\n" for setting, limit in raised.items()]
     return (
         "# Where the primary is that this server follows (replication.py).\n"
         f"primary_conninfo = 'host={PEER} user={ROLE} application_name={name}'\n"
         f"primary_slot_name = '{name}'\n"
-    )
+    ) + "".join(lines)
 
 
-def stand_by(version: int, name: str = NAME) -> None:
-    """Make the cluster here a standby of the peer from its next start on; on disk on return."""
-    state.setting_file(FILE, settings(name))
+def stand_by(version: int, primary: Limits | None, name: str = NAME) -> Limits:
+    """Make the cluster here a standby of the peer from its next start on; on disk on return.
+
+    The limits that it has then, none of them smaller than the `primary`'s or than the log here
+    asks for. As long as None is known of the primary the cluster must not be started.
+    """
+    raised: Limits = {}
+    if primary is not None:
+        raised = limits.largest(limits.configured(version), controldata(version).limits, primary)
+    state.setting_file(FILE, settings(raised, name))
     signal = state.cluster_folder(version) / "standby.signal"
     owner = pwd.getpwnam("postgres")
     handle = os.open(signal, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -67,10 +79,16 @@ def stand_by(version: int, name: str = NAME) -> None:
     finally:
         os.close(handle)
     state.sync_folder(signal.parent)
+    return raised
 
 
 def leave(version: int) -> None:
-    """Forget the primary: what leads follows nobody, also after a restart."""
+    """Forget the primary: what leads follows nobody, also after a restart.
+
+    With the next start this server has the limits of its image again: a primary may have less than
+    its standby, and a spec that wants less is to get it some day. Not before that standby has
+    replayed of the larger ones, which it learns from the running Postgres.
+    """
     state.setting_file(FILE, "")
     reload(version)
 
@@ -105,6 +123,7 @@ def parsed(text: str) -> Control:
         lsn=values["Latest checkpoint location"],
         timeline=int(values["Latest checkpoint's TimeLineID"]),
         system=values["Database system identifier"],
+        limits=limits.logged(values),
     )
 
 
@@ -122,7 +141,7 @@ def backup_command(version: int, home: Path, name: str = NAME) -> list[str]:
     ]
 
 
-def copy(version: int) -> None:
+def copy(version: int, primary: Limits) -> None:
     """A copy of the peer's cluster, complete and a standby before it gets its name.
 
     Needs the slot on the peer. Takes the place of a cluster that is here: Postgres must be down.
@@ -153,5 +172,5 @@ def copy(version: int) -> None:
         home.rename(old)
     new.rename(home)
     state.sync_folder(home.parent)
-    stand_by(version)
+    stand_by(version, primary)
     shutil.rmtree(old, ignore_errors=True)

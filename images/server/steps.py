@@ -260,13 +260,18 @@ def answer_held(swap: Swap) -> Facts:
 
 
 def follow(swap: Swap) -> Facts:
-    """Blue is green's standby: a second copy exists."""
-    replication.leave(swap.version)
+    """Blue is green's standby, and has replayed what green wrote: a second copy exists.
+
+    One whose log stops to be replayed goes on to stream, and could never take over.
+    """
     with wire.postgres() as postgres:
         acts.make_slot(postgres, replication.NAME)
     swap.line.ask("follow", limit=120, name=replication.NAME, slot=replication.NAME)
-    query = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
-    swap.until("blue does not stream", lambda: swap.value(query) != "0", 60, 0.05)
+    here = swap.value("SELECT pg_current_wal_flush_lsn()")
+    streams = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+    query = f"{streams} AND replay_lsn >= {wire.quoted(here)}"
+    what = f"blue does not stream, or has not replayed {here}"
+    swap.until(what, lambda: swap.value(query) != "0", 60, 0.05)
     return replace(swap.facts, followed=True)
 
 

@@ -20,6 +20,9 @@ PROTOCOL: Final = 196608
 
 POSTGRES: Final = f"{state.SOCKETS}/.s.PGSQL.5432"
 PEER: Final = f"{state.RUN}/peer/.s.PGSQL.5432"
+REPLICATOR: Final = "replicator"
+"""The role as which the peer lets us in to everything that it has, to copy it."""
+
 POOLER: Final = "/run/pgbouncer/.s.PGSQL.6432"
 
 Row = tuple[str, ...]
@@ -29,8 +32,11 @@ Row = tuple[str, ...]
 class Wire:
     """A connection. What the server refuses is a ProgramError, silence a TimeoutError."""
 
-    def __init__(self, path: str, user: str, database: str, patience: float = 10.0) -> None:
-        """Connect and log in. `patience` is the seconds that any answer may take."""
+    def __init__(
+        self, path: str, user: str, database: str, patience: float = 10.0, **more: str
+    ) -> None:
+        """Connect and log in, with `more` parameters. `patience` is the seconds that any answer may
+        take."""
         self.patience = patience
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(patience)
@@ -39,7 +45,8 @@ class Wire:
         self.columns: list[str] = []
         try:
             self.socket.connect(path)
-            self._log_in({"user": user, "database": database, "application_name": "bakehouse"})
+            known = {"user": user, "database": database, "application_name": "bakehouse"}
+            self._log_in({**known, **more})
         except OSError as error:
             self.close()
             raise state.ProgramError(f"{path}: {error}") from error
@@ -134,6 +141,13 @@ class Wire:
 def postgres(patience: float = 10.0) -> Wire:
     """This server's Postgres, as its administrator."""
     return Wire(POSTGRES, "postgres", "postgres", patience)
+
+
+def peer(patience: float = 10.0) -> Wire:
+    """The peer's Postgres, for commands of replication and `SHOW` (PostgreSQL documentation,
+    "Streaming Replication Protocol"); by a name that is no standby's."""
+    more = {"replication": "true", "application_name": "bakehouse-asks"}
+    return Wire(PEER, REPLICATOR, "replication", patience, **more)
 
 
 def pooler(patience: float = 10.0) -> Wire:

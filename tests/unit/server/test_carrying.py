@@ -20,7 +20,21 @@ Latest checkpoint location:           1/5000028
 Latest checkpoint's REDO location:    1/5000028
 Latest checkpoint's TimeLineID:       3
 Latest checkpoint's PrevTimeLineID:   3
+wal_level setting:                    replica
+max_connections setting:              200
+max_worker_processes setting:         8
+max_wal_senders setting:              10
+max_prepared_xacts setting:           5
+max_locks_per_xact setting:           64
+track_commit_timestamp setting:       off
 """
+LIMITS = {
+    "max_connections": 200,
+    "max_worker_processes": 8,
+    "max_wal_senders": 10,
+    "max_prepared_transactions": 5,
+    "max_locks_per_transaction": 64,
+}
 
 
 def test_places_in_the_log_are_numbers() -> None:
@@ -33,13 +47,14 @@ def test_places_in_the_log_are_numbers() -> None:
 
 def test_controldata_is_read() -> None:
     found = replication.parsed(CONTROL)
-    assert found == replication.Control("shut down", "1/5000028", 3, "7561234567890123456")
+    assert found == replication.Control("shut down", "1/5000028", 3, "7561234567890123456", LIMITS)
 
 
 def test_the_standby_names_itself_and_its_slot() -> None:
-    text = replication.settings()
+    text = replication.settings({})
     assert "host=/run/bakehouse/peer user=replicator application_name=bakehouse" in text
-    assert "primary_slot_name = 'bakehouse'" in text
+    assert text.endswith("primary_slot_name = 'bakehouse'\n")
+    assert replication.settings({"max_connections": 200}) == text + "max_connections = 200\n"
     assert "--slot=bakehouse" in replication.backup_command(17, Path("/x"))
 
 

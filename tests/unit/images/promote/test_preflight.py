@@ -135,6 +135,28 @@ def test_room_counts_only_where_data_is_copied() -> None:
     assert reasons(blue, plan=plan) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"max_connections": "100"}, ""),
+        ({"max_connections": "90"}, "max_connections 100 and blue has 90"),
+        ({"max_worker_processes": "8"}, "max_worker_processes 16 and blue has 8"),
+    ],
+)
+def test_more_than_an_older_blue_has_would_be_no_second_copy(
+    settings: dict[str, str], words: str
+) -> None:
+    """It would receive green's log and not replay it; a newer one says that it can."""
+    blue = facts()
+    blue["postgres"]["settings"] |= settings
+    assert PLAN.postgres is not None
+    larger = replace(PLAN.postgres, settings={"max_worker_processes": "16"})
+    found = reasons(blue, plan=replace(PLAN, postgres=larger))
+    assert (len(found), words in "".join(found)) == (bool(words), True)
+    blue["postgres"]["raises_limits"] = True
+    assert reasons(blue, plan=replace(PLAN, postgres=larger)) == []
+
+
 def test_a_volume_is_not_paused_but_must_be_readable() -> None:
     blue = facts()
     blue["strategy"] = "volume"
