@@ -47,6 +47,8 @@ def confirm(run: Run) -> None:
     prove(run)
     moving.see_off(run)
     late_files(run)
+    if not run.blue_off:
+        moving.drain(run, False, over=True)
 
 
 def late_files(run: Run) -> None:

@@ -23,6 +23,9 @@ Told = TypeVar("Told")
 GRACE: Final = 5.0
 """Seconds that requests which run when the drain time is over may take to end."""
 
+APPS_END: Final = 150.0
+"""Seconds that blue's apps may take to end."""
+
 ARRIVAL: Final = 30.0
 """Seconds that may pass until green answers at the IP once the provider says that it has moved."""
 
@@ -106,11 +109,12 @@ def mark(run: Run) -> None:
         run.site.provider.set_labels(contact.server.id, wanted)
 
 
-def drain(run: Run, on: bool) -> None:
-    """Blue asks its clients to come again by a new connection, or no longer does."""
+def drain(run: Run, on: bool, *, over: bool = False) -> None:
+    """Blue asks its clients to come again by a new connection, or no longer does; `over` tells it
+    that they are gone for good, with all that they wrote."""
     try:
         epoch = run.blue.hand("status")["role"]["epoch"]
-        run.blue.hand("drain", epoch=epoch, on=on)
+        run.blue.hand("drain", epoch=epoch, on=on, over=over, timeout=APPS_END)
     except BakehouseError as error:
         run.note(f"{run.blue.name} could not be told to drain: {error.message}")
 

@@ -111,6 +111,22 @@ def stop_apps(patience: float = 90) -> None:
     late.drop()
 
 
+def see_off() -> None:
+    """The users of before a swap are gone, and what they wrote was carried.
+
+    Apps with files end; the others keep running for the next swap, and no longer work on the peer's
+    database. Caddy leaves the certificate authority to the peer. Docker forgets connections to an
+    app when that ends, some of ours with them (it deletes what it read a moment before, by ports
+    that may be another connection's by now), so this comes last.
+    """
+    if state.recorded() != "following":
+        return
+    stop_apps()
+    pooling.see_off()
+    if active(["caddy.service"]):
+        systemctl("try-reload-or-restart", "caddy.service")
+
+
 def start_apps() -> None:
     """The apps with files are starting."""
     if units := [f"bakehouse-app@{app['name']}.service" for app in holding.apps()]:

@@ -8,7 +8,7 @@ challenges, since the name leads elsewhere, and use up the limits of the real on
 from pathlib import Path
 from typing import Final
 
-from . import state
+from . import pooling, state
 
 OUT: Final = Path("/run/caddy/role.env")
 
@@ -25,7 +25,8 @@ def role() -> str:
     recorded = state.recorded()
     if not recorded:
         return str(state.boot()["role"])
-    return "standby" if recorded in ("standby", "claimed", "gave-up") else "primary"
+    gone = recorded == "following" and pooling.users_gone()
+    return "standby" if gone or recorded in ("standby", "claimed", "gave-up") else "primary"
 
 
 def main() -> None:

@@ -219,10 +219,8 @@ class Hand(Session):
         return {**fenced, "asked_by": question["boot"]}
 
     def point_pooler(self, question: Question) -> Answer:
-        """Recorded: this server follows, and can be restored no more in this epoch.
-
-        The pooler, still at rest, leads to the peer's Postgres.
-        """
+        """Recorded: it follows, and can be restored no more in this epoch. Its pooler, still at
+        rest, leads to the peer's Postgres."""
         record.follow(_epoch(question))
         if state.server()["postgres"]:
             pooling.write("peer")
@@ -265,8 +263,10 @@ class Hand(Session):
         return {"role": record.status()}
 
     def drain(self, question: Question) -> Answer:
-        """While `on`, Caddy asks clients to come back by a new connection."""
+        """While `on`, Caddy asks clients to come back by a new connection; `over`: none do."""
         holding.drain(bool(question["on"]))
+        if question.get("over"):
+            acts.see_off()
         return {}
 
 

@@ -14,6 +14,9 @@ from .state import ProgramError
 
 Target = Literal["here", "peer"]
 
+SEEN_OFF: Final = state.LIB / "seen-off"
+"""The epoch of the swap whose users of before are gone."""
+
 FOLDER: Final = state.RUN / "pooler"
 FILE: Final = "databases.ini"
 SOCKETS: Final[Mapping[Target, str]] = {
@@ -51,7 +54,19 @@ def text(names: Iterable[str], target: Target) -> str:
 
 def wanted() -> Target:
     """Where the role wants the pooler's connections to go."""
-    return "peer" if state.recorded() == "following" else "here"
+    return "peer" if state.recorded() == "following" and not users_gone() else "here"
+
+
+def users_gone() -> bool:
+    """Whether nobody comes to this server any more, since a swap made it follow."""
+    return SEEN_OFF.exists() and SEEN_OFF.read_text() == str(state.read_json(state.ROLE)["epoch"])
+
+
+def see_off() -> None:
+    """It is so from now on, also after a reboot: apps see the copy here, and can change nothing."""
+    state.write(SEEN_OFF, str(state.read_json(state.ROLE)["epoch"]), mode=0o644)
+    if state.server()["postgres"]:
+        point("here")
 
 
 def target() -> Target:

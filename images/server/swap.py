@@ -147,7 +147,7 @@ def give_back(swap: Swap, why: str) -> Over:
 
 
 def late_files(swap: Swap) -> None:
-    """Carry what requests still write on blue that ran at the hold, then end blue's apps.
+    """Carry what requests still write on blue that ran at the hold.
 
     Their answers wait at blue for the pass that comes after them (`late`). What was deleted here
     since is not carried again, unless the unit was killed in between. Ends when another swap
@@ -163,7 +163,6 @@ def late_files(swap: Swap) -> None:
         passes += 1
         if running and not found["ready"]:
             time.sleep(BETWEEN)
-    swap.line.ask("stop_apps", limit=120)
     swap.journal.write("11 late files", "done", passes=passes)
 
 

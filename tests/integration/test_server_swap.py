@@ -137,6 +137,26 @@ def test_a_swap_loses_nothing_and_fails_nobody(servers: Pair, tmp_path: Path) ->
     assert "rsync error" not in log, "the pass was made twice"
 
 
+def test_a_server_that_users_left_works_on_its_own_copy_alone(servers: Pair) -> None:
+    """Until then its apps work on the new server's database, as requests that it still gets need.
+    The next test swaps back to it."""
+    left, epoch = servers.green, servers.epoch
+    url = "$(sed s/DATABASE_URL=// /run/bakehouse/apps/guestbook.env)"
+    standby = f'psql "{url}" -XqAtc "SELECT pg_is_in_recovery()"'
+    caddy = "grep GLOBAL /run/caddy/role.env"
+    assert left.run(standby).stdout == "f\n"
+    assert "local_certs" not in left.run(caddy).stdout
+    over = {"do": "drain", "epoch": epoch, "on": False, "over": True}
+    told = json.loads(left.run(f"{PROGRAM}.hand", stdin=f"{json.dumps(over)}\n").stdout)
+    assert told["ok"], told
+    assert left.run(standby).stdout == "t\n"
+    assert "local_certs" in left.run(caddy).stdout
+    active = left.run("systemctl is-active bakehouse-app@guestbook", check=False)
+    assert active.stdout == "inactive\n"
+    left.run("systemctl restart bakehouse-databases")  # as at its next reboot
+    assert left.run(standby).stdout == "t\n"
+
+
 def test_killed_in_the_pause_and_back_again(servers: Pair, tmp_path: Path) -> None:
     """The same machine with the roles changed, killed once Postgres of both is read-only."""
     found, told = swap_under_load(servers, tmp_path, ("8 fence", "done"))

@@ -59,6 +59,7 @@ def swapped(site: Place) -> tuple[Server, Server]:
     blue = site.add(1, OLD.id, STANDBY, 1, "standby")
     green = site.add(2, NEW.id, ACTIVE, 1, "serving")
     site.roles[blue.name] = ("standby", 2)
+    site.provider.assign("hobby", green.id)
     site.told[green.name] = HEALTHY
     site.rows.append({"application_name": "bakehouse", "state": "streaming"})
     return blue, green
