@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,7 +197,7 @@ def test_a_new_server_begins_with_the_newest_backup(
     primary.run(f"{BORG} create ::hobby-staging-2099-01-01T00:00:00 /etc/hostname")
     known = primary.run(passwords).stdout
 
-    with booted(place, hobby("primary", True)) as new:
+    with booted(place, replace(hobby("primary", True), number=2)) as new:
         new.run("systemctl start bakehouse-databases pgbouncer")
         for name in ("borg_ssh_key", "borg_passphrase"):
             text = primary.run(f"cat {SECRETS}/{name}").stdout
