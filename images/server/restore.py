@@ -39,7 +39,7 @@ def main() -> None:
     facts = state.server()
     if not facts["borg"]:
         raise ProgramError("this server's spec has no borg section")
-    if state.role() != "primary" or state.ROLE.exists():
+    if state.ROLE.exists() or state.role() != "primary":
         raise ProgramError("this server is not a new one: restore by hand (docs/backup.md)")
     os.chdir("/")  # where an archive's paths begin
     environment = borg_environment(facts["borg"]["repository"], facts["name"])
