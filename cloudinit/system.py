@@ -25,6 +25,7 @@ SYSCTL: Final = {
     "kernel.dmesg_restrict": "1",
     "kernel.kexec_load_disabled": "1",
     "kernel.kptr_restrict": "2",
+    "kernel.panic": "10",
     "kernel.perf_event_paranoid": "3",
     "kernel.randomize_va_space": "2",
     "kernel.sysrq": "0",
@@ -54,7 +55,8 @@ SYSCTL: Final = {
     "vm.unprivileged_userfaultfd": "0",
 }
 """From the Kernel Self-Protection Project's recommended settings and Lynis' profile. `rp_filter` is
-loose: a swap of servers sends packets of one connection over two links."""
+loose: a swap of servers sends packets of one connection over two links. After a panic the kernel
+boots again in so many seconds; by itself it would stand still for ever."""
 
 LOGIN_DEFS: Final = {
     "PASS_MAX_DAYS": "365",
