@@ -68,8 +68,8 @@ class Places:
 def fetch(system: System, lock: Lock, home: Home, say: Say, used: Collection[str] = ()) -> None:
     """Bring every package of the lock into the cache; a corrupt entry is fetched again.
 
-    The sets of packages in `used` have been made into layers. Nothing more is made of them, so
-    that they are there, in their size, is enough.
+    Of the sets in `used` the packages need only be there, in their size: nothing is made of them
+    now, or they were checked before.
 
     Raises BakehouseError naming the packages that cannot be had.
     """

@@ -40,7 +40,7 @@ def identities(plan: ImagePlan, lock: Lock) -> dict[str, str]:
 
 
 def made(job: Job) -> set[str]:
-    """The sets whose layers are there, so that nothing reads their packages again."""
+    """The sets whose layers are there, so that nothing waits for a look into their packages."""
     ids = identities(job.recipe.plan.image, job.lock)
     return {name for name, identity in ids.items() if (job.home.layers / identity).exists()}
 

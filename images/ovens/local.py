@@ -46,7 +46,8 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
     os.umask(0o022)  # modes in the image must not be the caller's
     job = Job(recipe, lock, home, progress.say)
     with progress.stage("packages"):
-        archive.fetch(recipe.spec.system, lock, home, job.say, layers.made(job))
+        made = layers.made(job)
+        archive.fetch(recipe.spec.system, lock, home, job.say, made)
     with progress.stage("layers"):
         install.core(job)
         with ThreadPoolExecutor(3) as pool:
@@ -64,8 +65,11 @@ def bake(recipe: Recipe, home: Home, out: Path, progress: Progress) -> Baked:
             lowers = [*(layer.tree for layer in stack.values()), supplied]
             running = pool.submit(_run_cloud_init, job, lowers, packages, folders)
             drawing = pool.submit(_begin, job, base, lowers)
+            others = set(lock.sets) - made
+            checking = pool.submit(archive.fetch, recipe.spec.system, lock, home, job.say, others)
             _check_documents(job, lowers)
             upper = running.result()
+            checking.result()
         with progress.stage("disk"):
             draft, below = drawing.result()
             manifest.record(upper, draft.known, below, lock.epoch)
