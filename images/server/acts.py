@@ -83,14 +83,19 @@ def start_workers() -> None:
         systemctl("start", "--no-block", *units)
 
 
+def reload_caddy() -> None:
+    """Caddy, if it runs, reads what its role is now."""
+    if active(["caddy.service"]):
+        systemctl("try-reload-or-restart", "caddy.service")
+
+
 def begin_work() -> None:
     """What one server does alone: release commands that are due, workers, certificates."""
     for app in state.server()["apps"]:
         if release.due(app):
             release.run(app)
     start_workers()
-    if active(["caddy.service"]):
-        systemctl("try-reload-or-restart", "caddy.service")
+    reload_caddy()
 
 
 def stop_workers(patience: float = 60) -> list[str]:
@@ -123,8 +128,7 @@ def see_off() -> None:
         return
     stop_apps()
     pooling.see_off()
-    if active(["caddy.service"]):
-        systemctl("try-reload-or-restart", "caddy.service")
+    reload_caddy()
 
 
 def start_apps() -> None:
