@@ -141,7 +141,7 @@ def _chosen(image: str, spec: str, store: str) -> Any:
     if image:
         return home, stored.look_up(home, image)
     name = read(Path(spec)).name
-    newest = max(stored.generations(home, name), key=lambda g: g.number, default=None)
+    newest = stored.newest(home, name)
     if newest is None:
         raise UsageError(f"{name} has no image yet", f"run `invoke build-image --spec {spec}`")
     return home, stored.look_up(home, newest.image)

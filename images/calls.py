@@ -51,8 +51,7 @@ def verb(help_: dict[str, str]) -> Callable[[Callable[P, None]], Any]:
                 print("stopped; nothing was published", file=sys.stderr)
                 sys.exit(130)
             except BrokenPipeError:
-                sys.stderr.close()
-                sys.exit(1)
+                _nobody_reads()
             except (BakehouseError, OSError) as error:
                 told = told_of(error) if isinstance(error, OSError) else error
                 if kwargs.get("json"):
@@ -120,7 +119,20 @@ def main(root: Path) -> None:
     """Run the verbs of `root`/tasks.py, from whatever folder; without words, list them."""
     words = sys.argv[1:] or ["--list"]
     program = Verbs(name="Invoke", binary="invoke", version=__version__)
-    program.run(["invoke", "--search-root", os.fspath(root), *words])
+    try:
+        try:
+            program.run(["invoke", "--search-root", os.fspath(root), *words])
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as in `invoke --list | head`
+        _nobody_reads()
+
+
+def _nobody_reads() -> NoReturn:
+    """End as a program does whose reader has gone. What is still to be written goes nowhere, and
+    Python must not complain of that at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
 
 
 def wrong_call(said: str, verbs: Iterable[str], flags: Iterable[str]) -> UsageError:

@@ -72,7 +72,7 @@ def preview(recipe: Recipe, spec: str, home: Home, progress: Progress) -> Previe
     """
     lock = recipe.plan.image.lock
     exists = lock is not None and store.find(home, recipe.id) is not None
-    newest = max(store.generations(home, recipe.spec.name), key=lambda g: g.number, default=None)
+    newest = store.newest(home, recipe.spec.name)
     image = store.find(home, newest.image) if newest else None
     before, difference = None, None
     if newest and image:

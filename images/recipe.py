@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Final
 
 from cloudinit.bake import bake
 from images import payload
-from images.source import source_digest
+from images.source import files, source_digest
 from specs import coverage, facts
 from specs.errors import UsageError
 from specs.lock import Lock, load, lock_path
+from specs.merge import read_files
 from specs.model import Spec
 from specs.plan import Plan, resolve
 
@@ -66,6 +67,19 @@ def prepare(spec: Spec, spec_file: Path, lock: Lock | None) -> Recipe:
         source=source_digest(OVEN),
         sources={ours.payload.sha256: ours.folder, **found.sources},
     )
+
+
+def inputs(spec: Spec, spec_file: Path) -> Iterator[Path]:
+    """Every file that `prepare` reads for a spec with a lock, and every folder that it lists."""
+    for source in read_files(spec_file):
+        yield from source.paths
+    yield lock_path(spec_file)
+    for one in facts.named(spec):
+        place = spec_file.parent / one.path
+        yield place
+        if one.kind == "folder":
+            yield from (path for _, path in facts.contents(place))
+    yield from files()
 
 
 def read_lock(spec_file: Path) -> Lock | None:

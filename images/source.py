@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from specs.facts import contents
+
 PROJECT: Final = Path(__file__).parents[1]
 OURS: Final = ("specs", "cloudinit", "images")
 RENDERER: Final = "cloudinit.template"
@@ -52,6 +54,15 @@ def source_digest(*modules: str) -> str:
         digest.update(f"{file.relative_to(PROJECT).as_posix()}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def files() -> list[Path]:
+    """All that decides what a spec becomes, and whether it is one: modules, templates, the locked
+    libraries; and the folders whose templates and programs are taken as they are found."""
+    found = [file for ours in OURS for file in (PROJECT / ours).rglob("*.py")]
+    listed = [PROJECT / "images/server", PROJECT / "cloudinit/templates"]
+    inside = [path for folder in listed for _, path in contents(folder)]
+    return [*found, *listed, *inside, PROJECT / "requirements.lock"]
 
 
 def _file_of(module: str) -> Path | None:

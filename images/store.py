@@ -5,6 +5,7 @@ images/<id>/image.raw     the disk        images/<id>/image.json    the record (
 images/<id>/bake.yaml     what made it    images/<id>/spec.lock     what it was made of
 images/<id>/plan.json     its plan        images/<id>/report.json   its proof
 images/<id>/sbom.json     what is in it   images/<id>/provenance.json  what it came from
+images/<id>/stamp-*.json  what its files looked like (`images.stamp`)
 generations/<spec>/<n>.json
 ```
 An image appears whole, by one rename, and only with a passing report.
@@ -139,10 +140,15 @@ def _generation(file: Path) -> Generation:
     return found
 
 
+def newest(home: Home, name: str) -> Generation | None:
+    """The generation of the largest number of a spec. Raises as `generations`."""
+    return max(generations(home, name), key=lambda g: g.number, default=None)
+
+
 def add_generation(home: Home, name: str, image_id: str, after: int = 0) -> Generation:
     """The generation of this image: the newest when that is it already, else a new one, whose
     number is larger than all of this home and than `after` (what the provider knows)."""
-    last = max(generations(home, name), key=lambda g: g.number, default=None)
+    last = newest(home, name)
     if last is not None and last.image == image_id:
         return last
     number = max(last.number if last else 0, after) + 1

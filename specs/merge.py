@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +26,13 @@ MAX_FILES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A loaded file: its real path, its root, and the real paths of all that it imports."""
+    """A loaded file: its real path, its root, and the real paths of all that it imports; `paths`
+    are those by which it was asked for, which may lead through links."""
 
     name: str
     root: Node
     below: frozenset[str]
+    paths: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,12 @@ class _Definition:
 
 
 def read_tree(path: Path) -> Node:
-    """The merged tree of the spec file `path`.
+    """The merged tree of the spec file `path`. Raises as `read_files`, and as `merge`."""
+    return merge(read_files(path))
+
+
+def read_files(path: Path) -> tuple[Source, ...]:
+    """The spec file `path` and all that it imports, each after what it imports itself.
 
     Raises UsageError when it cannot be read, SpecError for whatever is wrong in it or in a file
     that it imports.
@@ -61,7 +68,7 @@ def read_tree(path: Path) -> Node:
         raise UsageError(
             f"cannot read {error.filename}: {error.strerror}", "see the file's rights"
         ) from error
-    return merge(tuple(files.values()))
+    return tuple(files.values())
 
 
 def _near(path: Path) -> Path | None:
@@ -88,7 +95,7 @@ def _collect(path: Path, shown: Path, files: dict[str, Source], chain: tuple[str
             below |= _import(node, path.parent, shown.parent, files, (*chain, real))
         except SpecError as error:
             problems += error.problems
-    files[real] = Source(real, root, frozenset(below))
+    files[real] = Source(real, root, frozenset(below), [path])
     if problems:
         raise SpecError(tuple(dict.fromkeys(problems)))
     return files[real]
@@ -108,7 +115,9 @@ def _import(
         near = _near(target)
         hint = f"did you mean {near}?" if near else "paths start at the file that imports"
         fail(node.place, f"there is no file {target}", hint, "imports")
-    if key not in files:
+    if key in files:
+        files[key].paths.append(found)
+    else:
         if len(files) + len(chain) > MAX_FILES:
             fail(node.place, f"more than {MAX_FILES} files are imported", path="imports")
         _collect(found, target, files, chain)

@@ -6,6 +6,7 @@ What a verb needs is imported when it runs, as in `tasks`.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,30 +78,22 @@ def build_image(
     json: bool = False,
 ) -> None:
     """Bake the image of a spec, prove it by booting it, store it as a generation."""
-    from images.built import find_built
+    from images import stamp
     from images.home import find_home
     from specs.errors import UsageError
-    from specs.read import read
 
     path, home = Path(spec), find_home(store)
-    model = read(path)
-    if provider != "local":
-        if check:
-            raise UsageError("--check needs a local bake", "leave --provider out")
-        built = _by_packer(model, path, home, provider, base, way)
+    if check and provider != "local":
+        raise UsageError("--check needs a local bake", "leave --provider out")
+    untouched = stamp.find(path, home) if provider == "local" and not check else None
+    if untouched:
+        built = untouched
+    elif provider == "local":
+        built = _here(path, home, check, json)
     else:
-        found = find_built(model, path, home)
-        if found is None or check:
-            from images.build import build, check_built
-            from images.progress import Progress
+        from specs.read import read
 
-            _alone("baking an image")
-            found = found or build(model, path, home, Progress())
-            if check:
-                same = check_built(model, path, home, Progress())
-                emit(json, asdict(same), same.summary())
-                sys.exit(0 if same.same else 1)
-        built = found
+        built = _by_packer(read(path), path, home, provider, base, way)
     data = {
         "image": built.image.id,
         "digest": built.image.digest,
@@ -112,6 +105,31 @@ def build_image(
     how = "exists" if built.cached else "is baked and proven"
     text = f"{built.image.id} {how}: generation {built.generation.number}\n{built.path}"
     emit(json, data, text)
+
+
+def _here(path: Path, home: Home, check: bool, json: bool) -> Built:
+    """The image as this machine bakes it, if it is not there; with `check` ends the process."""
+    from images import stamp
+    from images.existing import find_existing
+    from images.recipe import inputs
+    from specs.read import read
+
+    began = time.time_ns()
+    model = read(path)
+    paths = list(inputs(model, path))
+    built = find_existing(model, path, home)
+    if built is None or check:
+        from images.build import build, check_built
+        from images.progress import Progress
+
+        _alone("baking an image")
+        built = built or build(model, path, home, Progress())
+        if check:
+            same = check_built(model, path, home, Progress())
+            emit(json, asdict(same), same.summary())
+            sys.exit(0 if same.same else 1)
+    stamp.keep(built, path, paths, home, began)
+    return built
 
 
 def _by_packer(spec: Spec, path: Path, home: Home, provider: str, base: str, way: str) -> Built:

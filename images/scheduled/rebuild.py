@@ -157,7 +157,7 @@ def _serves(site: Site) -> int:
 def _known(site: Site, image: str) -> bool:
     """Whether this image serves, or was baked and proven before, here or on another machine."""
     serving = numbers.serving(site)
-    newest = max(store.generations(site.home, site.name), key=lambda g: g.number, default=None)
+    newest = store.newest(site.home, site.name)
     return (
         (serving is not None and serving.image == image)
         or any(known.image == image for known in numbers.noted(site)[-1:])

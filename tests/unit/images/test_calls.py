@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from images.calls import Verbs, as_data, told_of, wrong_call
+from images.calls import Verbs, as_data, main, told_of, wrong_call
 from specs.errors import BakehouseError, Place, Problem, SpecError
 
 VERBS = ("validate", "build-image", "plan")
@@ -69,3 +71,17 @@ def test_errors_as_data() -> None:
     assert as_data(BakehouseError("m", "h")) == {"ok": False, "error": "m", "hint": "h"}
     problem = Problem(Place("x.yaml", 3, 1), "name", "is missing")
     assert as_data(SpecError((problem,))) == {"ok": False, "problems": [problem.as_data()]}
+
+
+def test_a_reader_that_has_gone_is_no_error_to_tell(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "argv", ["invoke", "--list"])
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        with pytest.raises(SystemExit) as ended:
+            main(ROOT)
+    assert ended.value.code == 1
+    assert capfd.readouterr().err == ""
