@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -22,11 +22,16 @@ from images import store
 from images.built import Built
 from images.home import Home, write_whole
 
-TICK: Final = 100_000_000
-"""Nanoseconds: more than the file systems' clocks are coarse (10 ms at most)."""
+PROJECT: Final = Path(__file__).parents[1]
 
-Seen = list[int]
+TICK: Final = 3_000_000_000
+"""Nanoseconds: more than the clock of any file system is coarse (2 s with FAT)."""
+
+Look = list[int]
 """Mode, size in bytes, mtime and ctime in ns, inode; for a link those of its target follow."""
+
+Looks = Mapping[str, Look]
+"""By the path."""
 
 
 def find(spec_file: Path, home: Home) -> Built | None:
@@ -42,31 +47,41 @@ def find(spec_file: Path, home: Home) -> Built | None:
     return None
 
 
-def keep(built: Built, spec_file: Path, inputs: Iterable[Path], home: Home, began: int) -> None:
-    """Stamp an image with `inputs`, all that was read for it since `began` (Unix time in ns).
+def looks(paths: Iterable[Path]) -> Looks:
+    """What these files look like now. Raises OSError for one that is not there."""
+    return {str(path.absolute()): _look(path) for path in paths}
 
-    Does nothing when one of them changed meanwhile, or the store cannot be written.
+
+def keep(built: Built, spec_file: Path, seen: Looks, home: Home, began: int) -> None:
+    """Stamp an image with what all that was read for it looked like; the reading was after `began`
+    (Unix time in ns), the looking before the bake.
+
+    Does nothing when one of them changed since, or the store cannot be written.
     """
+    ctimes = (ctime for look in seen.values() for ctime in look[3::5])
     with suppress(OSError):  # a stamp only saves time
-        seen = {str(path.absolute()): _look(path) for path in inputs}
-        if all(max(ctimes) < began - TICK for ctimes in (look[3::5] for look in seen.values())):
+        if max(ctimes) < began - TICK and _same(seen):
             write_whole(home.images / built.image.id / _name(spec_file), json.dumps(seen))
 
 
 def _name(spec_file: Path) -> str:
-    whole = os.fsencode(spec_file.absolute())
+    """Of a spec file and of this copy of our own source: another one may bake another image."""
+    whole = b"\0".join(map(os.fsencode, (spec_file.absolute(), PROJECT)))
     return f"stamp-{hashlib.sha256(whole).hexdigest()[:16]}.json"
 
 
 def _untouched(file: Path) -> bool:
     try:
-        seen = json.loads(file.read_text(encoding="utf-8"))
-        return all(_look(path) == look for path, look in seen.items())
+        return _same(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError):
         return False
 
 
-def _look(path: str | Path) -> Seen:
+def _same(seen: Looks) -> bool:
+    return all(_look(path) == look for path, look in seen.items())
+
+
+def _look(path: str | Path) -> Look:
     """What tells that a file, a folder's list of names or a link is as it was."""
     found = os.lstat(path)
     looks = [found]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from images.providers.base import FloatingIp, Server
 from images.run import run
 from images.secrets import keys
 from images.secrets.memory import MEMORY
-from images.secrets.vault import CA_KEY, open_vault, seal_vault, secrets_path
+from images.secrets.vault import CA_KEY, Vault, open_vault, seal_vault, secrets_path
 from specs.errors import UsageError, printable
 from specs.model import Spec
 
@@ -30,6 +30,12 @@ a scheduled run when half of it is over."""
 
 BEFORE: Final = 300
 """Seconds by which a client's clock may be behind."""
+
+BRING: Final = (
+    "bring the secrets file that has it, or `ca/` of the home that deployed the servers "
+    '(docs/promote.md, "Another machine")'
+)
+"""What to do where a CA is missing."""
 
 NOTE: Final = (
     "\n# Signs the host keys of this spec's servers. Whoever loses it must trust a new one.\n"
@@ -44,26 +50,46 @@ class HostCa:
     public: str
 
 
-def open_ca(spec: Spec, spec_file: Path, home: Home) -> HostCa:
+def open_ca(spec: Spec, spec_file: Path, home: Home, note: Callable[[str], None]) -> HostCa:
     """The spec's CA: from its secrets file when there is one, else from `<home>/ca/<spec>/`.
 
     Made at the first call. One that was made before there was a secrets file moves into it, so that
-    colleagues have it, too. Raises UsageError when the secrets file cannot be opened.
+    colleagues have it, too. `note` is told what must be kept from now on. Raises UsageError when
+    the secrets file cannot be opened.
     """
+    path, kept = secrets_path(spec_file), _kept(spec, home)
+    vault = open_vault(path) if path.exists() else None
+    found = _found(spec, vault, kept)
+    if found and (vault is None or CA_KEY in vault.values):
+        return found
+    if vault is None:
+        note(f"made the CA that signs host keys, {kept}: keep a copy, or make {path} and commit it")
+        return _made(kept, spec)
+    ca = found or make_ca(spec)
+    block = "".join(f"  {line}\n" for line in ca.private.splitlines())
+    seal_vault(path, f"{vault.text.rstrip()}\n{NOTE}{CA_KEY}: |\n{block}", keys.recipients(spec))
+    kept.unlink(missing_ok=True)
+    note(f"the CA that signs host keys is in {path} from now on: commit that")
+    return ca
+
+
+def find_ca(spec: Spec, spec_file: Path, home: Home) -> HostCa | None:
+    """The spec's CA where this machine has it. Raises UsageError when the secrets file cannot be
+    opened."""
     path = secrets_path(spec_file)
-    kept = home.root / "ca" / spec.name / "key"
-    if not path.exists():
-        return _known(kept) if kept.exists() else _made(kept, spec)
-    vault = open_vault(path)
-    if CA_KEY in vault.values:
+    return _found(spec, open_vault(path) if path.exists() else None, _kept(spec, home))
+
+
+def _found(spec: Spec, vault: Vault | None, kept: Path) -> HostCa | None:
+    if vault and CA_KEY in vault.values:
         private = vault.values[CA_KEY].rstrip("\n") + "\n"
         return HostCa(private, public_half(private, comment(spec)))
-    ca = _known(kept) if kept.exists() else make_ca(spec)
-    block = "".join(f"  {line}\n" for line in ca.private.splitlines())
-    text = f"{vault.text.rstrip()}\n{NOTE}{CA_KEY}: |\n{block}"
-    seal_vault(path, text, keys.recipients(spec))
-    kept.unlink(missing_ok=True)
-    return ca
+    return _known(kept) if kept.exists() else None
+
+
+def _kept(spec: Spec, home: Home) -> Path:
+    """Where the CA is as long as there is no secrets file."""
+    return home.root / "ca" / spec.name / "key"
 
 
 def comment(spec: Spec) -> str:

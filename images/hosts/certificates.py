@@ -6,18 +6,24 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
-from images.home import Home
-from images.hosts.ca import HostCa, client_names, known_hosts_line, open_ca, principals
+from images.hosts.ca import (
+    BRING,
+    HostCa,
+    client_names,
+    find_ca,
+    known_hosts_line,
+    open_ca,
+    principals,
+)
 from images.hosts.keys import asked, certify
 from images.promote.job import Site
 from images.promote.reach import Contact
-from images.providers.base import FloatingIp, Provider, Server
+from images.providers.base import FloatingIp, Server
 from images.run import CommandError, run
 from images.ssh import Door
-from specs.errors import BakehouseError
+from specs.errors import BakehouseError, UsageError
 from specs.model import Spec
 
 SOON: Final = timedelta(days=30)
@@ -55,21 +61,13 @@ class Certificate:
         return f"{self.server:<32} {when}  serial {self.serial}"
 
 
-def renew(
-    spec: Spec, ca: HostCa, server: Server, door: Door, floating: FloatingIp | None
-) -> Certificate:
-    """Give one server a fresh certificate for all of its names; see `keys.certify`."""
-    certify(door, ca, server.name, principals(spec, server, floating))
-    return in_force(server.name, door)
-
-
-def renew_all(site: Site, *contacts: Contact) -> None:
+def renew_all(site: Site, note: Callable[[str], None], *contacts: Contact) -> None:
     """A fresh certificate for each, and a host key of its own for a new one.
 
     At a promote before the servers tell each other their host keys, and when one ends soon. Raises
     as `keys.certify` and `ca.open_ca`.
     """
-    ca = open_ca(site.spec, site.spec_file, site.home)
+    ca = open_ca(site.spec, site.spec_file, site.home, note)
     floating = site.provider.floating_ip(site.floating_ip)
     for contact in contacts:
         names = principals(site.spec, contact.server, floating)
@@ -110,29 +108,36 @@ class Trust:
         return known_hosts_line(self.ca, hosts, self.spec.ssh.port)
 
 
-def trust_of(spec: Spec, spec_file: Path, home: Home, provider: Provider) -> Trust:
-    """Ask the provider for the servers; the floating IP once there are some."""
-    servers = provider.servers(spec.name)
-    floating = provider.floating_ip(spec.deploy.floating_ip or spec.name) if servers else None
-    return Trust(spec, open_ca(spec, spec_file, home), floating, servers)
+def trust_of(site: Site, note: Callable[[str], None]) -> Trust:
+    """Ask the provider for the servers; the floating IP once there are some. Raises as `open_ca`,
+    and UsageError for servers whose CA is not here."""
+    servers = site.provider.servers(site.name)
+    floating = site.provider.floating_ip(site.floating_ip) if servers else None
+    if servers and find_ca(site.spec, site.spec_file, site.home) is None:
+        raise UsageError(
+            f"the CA that signed the host keys of {servers[0].name} is not on this machine",
+            f"{BRING}; `invoke host-keys --renew` makes another one",
+        )
+    return Trust(site.spec, open_ca(site.spec, site.spec_file, site.home, note), floating, servers)
 
 
-def survey(
-    trust: Trust, servers: Sequence[Server], door: Callable[[Server], Door], fresh: bool
-) -> list[Certificate]:
-    """Each server's certificate, with `fresh` after renewing it.
+def survey(site: Site, note: Callable[[str], None], *, renew: bool) -> list[Certificate]:
+    """The certificate of each server that runs, with `renew` after renewing them all, once every
+    server has answered: only then may a CA be made.
 
-    Raises BakehouseError, which names the server, when one cannot be reached.
+    Raises BakehouseError, which names the server, when one cannot be reached, and as `open_ca`.
     """
-    found = []
-    for server in servers:
-        try:
-            if fresh:
-                found.append(renew(trust.spec, trust.ca, server, door(server), trust.floating))
-            else:
-                found.append(in_force(server.name, door(server)))
-        except CommandError as error:
-            raise BakehouseError(
-                f"{server.name}: {error.message}", "see `invoke status`"
-            ) from error
+    running = [one for one in site.provider.servers(site.name) if one.status == "running"]
+    contacts = [site.contact(server) for server in running]
+    found = [_told(contact) for contact in contacts]
+    if renew and contacts:
+        renew_all(site, note, *contacts)
+        found = [_told(contact) for contact in contacts]
     return found
+
+
+def _told(contact: Contact) -> Certificate:
+    try:
+        return in_force(contact.name, contact.door)
+    except CommandError as error:
+        raise BakehouseError(f"{contact.name}: {error.message}", "see `invoke status`") from error

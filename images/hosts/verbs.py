@@ -12,14 +12,16 @@ from images.calls import emit
 from images.options import SPEC, verb
 
 
-def _trust(spec: str, store: str, provider: str) -> Any:
-    """Where a spec is deployed, and what its clients need to trust it."""
+def _site(spec: str, store: str, provider: str) -> Any:
+    """Where a spec is deployed."""
     from images.home import find_home
-    from images.hosts.certificates import trust_of
     from images.promote import calling
 
-    site = calling.site(spec, find_home(store), provider)
-    return site, trust_of(site.spec, site.spec_file, site.home, site.provider)
+    return calling.site(spec, find_home(store), provider)
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 KNOWN_HOSTS: Final = "also write the revocation list for SSH into this file"
@@ -36,8 +38,10 @@ def known_hosts(
 ) -> None:
     """Print the one line for known_hosts by which SSH trusts all servers of a spec."""
     from images.hosts.ca import revocation_list
+    from images.hosts.certificates import trust_of
 
-    site, trust = _trust(spec, store, provider)
+    site = _site(spec, store, provider)
+    trust = trust_of(site, _note)
     written = revocation_list(trust.ca, site.spec_file, Path(revoked)) if revoked else None
     if revoked:
         told = f"RevokedHostKeys {written.absolute()}" if written else "nothing is revoked"
@@ -71,9 +75,7 @@ def host_keys(
         said = f"{revoke} {'is' if new else 'was already'} revoked in {revoked_path(Path(spec))}"
         emit(json, {"revoked": revoke, "changed": new}, said)
         return
-    site, trust = _trust(spec, store, provider)
-    running = [server for server in trust.servers if server.status == "running"]
-    found = survey(trust, running, lambda server: site.contact(server).door, renew)
+    found = survey(_site(spec, store, provider), _note, renew=renew)
     lines = [certificate.line(datetime.now()) for certificate in found]
     data = [certificate.as_data() for certificate in found]
     emit(json, data, "\n".join(lines) or "no server runs")

@@ -116,7 +116,7 @@ def _here(path: Path, home: Home, check: bool, json: bool) -> Built:
 
     began = time.time_ns()
     model = read(path)
-    paths = list(inputs(model, path))
+    seen = stamp.looks(inputs(model, path))
     built = find_existing(model, path, home)
     if built is None or check:
         from images.build import build, check_built
@@ -128,7 +128,7 @@ def _here(path: Path, home: Home, check: bool, json: bool) -> Built:
             same = check_built(model, path, home, Progress())
             emit(json, asdict(same), same.summary())
             sys.exit(0 if same.same else 1)
-    stamp.keep(built, path, paths, home, began)
+    stamp.keep(built, path, seen, home, began)
     return built
 
 

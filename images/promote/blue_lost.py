@@ -21,7 +21,7 @@ from images.promote.goal import Goal
 from images.promote.green import find
 from images.promote.job import ACTIVE, GIVEN_UP, STRATEGIES, Job, Site, job, labels, plan_of
 from images.promote.lease import Lease, newest
-from images.promote.observe import SPARE, Seen, World, look
+from images.promote.observe import SPARE, Seen, World, look, refuse_locked_out
 from images.promote.runs import Outcome, Run, leased
 from images.providers.base import ROLE
 from specs.errors import BakehouseError, UsageError
@@ -83,6 +83,7 @@ def blue_lost(
     """
     records.bring(site)  # the dead server tells nothing, and another machine may have baked
     world = look(site)
+    refuse_locked_out(world)
     dead = lost(world)
     if not (world.ip.v4 or world.ip.v6):
         raise BakehouseError(

@@ -96,6 +96,8 @@ def deploy(
     log.write(lease.epoch, "ended", said=f"{server.name} serves")
     lease.release()
     seconds = time.monotonic() - began
+    if provider.name != "local":
+        notes = (*notes, f"keep a copy of {site.home.operator}, whose key opens the servers")
     return Outcome(wanted.generation, server.name, None, seconds=seconds, notes=notes)
 
 
@@ -118,7 +120,7 @@ def prepare(
     with progress.stage("secrets"):
         deliver(contact.door, secrets)
         records.leave(wanted.site.home, contact, wanted.image.id)
-        renew_all(wanted.site, contact)
+        renew_all(wanted.site, progress.note, contact)
     if wanted.strategy == "volume":
         with progress.stage("volume"):
             volume.begin(wanted.site, contact, epoch)

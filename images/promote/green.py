@@ -83,7 +83,7 @@ def make(run: Run) -> None:
     deliver(green.door, run.secrets)
     records.leave(run.site.home, green, run.job.image.id)
     run.progress.say("keys")
-    renew_all(run.site, green, run.blue)
+    renew_all(run.site, run.note, green, run.blue)
     part_spares(run)
     pair.introduce(run.blue, green, run.site.spec.ssh.port)
     run.progress.say("copying the database and files")

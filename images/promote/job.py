@@ -15,11 +15,12 @@ from typing import Final, Literal
 from cloudinit.boot import boot
 from images import store, stored_plan
 from images.home import Home, write_whole
-from images.hosts.ca import known_hosts_line, open_ca
+from images.hosts.ca import BRING, find_ca, known_hosts_line
 from images.hosts.keys import KNOWN, first_key
 from images.marks import bad
-from images.promote.reach import Contact
+from images.promote.reach import Contact, LockedOutError
 from images.providers.base import EPOCH, GENERATION, IMAGE, ROLE, SPEC, Order, Provider, Server
+from images.providers.cloud_door import BY_CA
 from images.providers.keys import operator_key
 from images.secrets.gather import gather
 from images.ssh import Door
@@ -74,13 +75,30 @@ class Site:
         def door() -> Door:
             folder = self.folder(server.name)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self.provider.name != "local" and not (folder / KNOWN).exists():
-                # made by another machine: what the spec's CA certified is good here, too
-                ca = open_ca(self.spec, self.spec_file, self.home)
-                write_whole(folder / KNOWN, f"{known_hosts_line(ca, [server.name])}\n")
-            return self.provider.door(server, folder, self.admin, self.spec.ssh.port)
+            if self.provider.name == "local":
+                return self.provider.door(server, folder, self.admin, self.spec.ssh.port)
+            try:
+                self._trust(server, folder / KNOWN)
+                return self.provider.door(server, folder, self.admin, self.spec.ssh.port)
+            except BakehouseError as error:  # nothing was asked yet: it is this machine that lacks
+                raise LockedOutError(error.message, error.hint) from error
 
         return Contact(server, door)
+
+    def _trust(self, server: Server, known: Path) -> None:
+        """Where another machine made it, what the spec's CA certified is good here, too; and a CA
+        that was brought since takes the place of one that was not theirs."""
+        before = known.read_text(encoding="utf-8") if known.exists() else BY_CA
+        if not before.startswith(BY_CA):
+            return
+        ca = find_ca(self.spec, self.spec_file, self.home)
+        if ca is None:
+            raise BakehouseError(
+                f"the CA that signed the host key of {server.name} is not on this machine", BRING
+            )
+        line = f"{known_hosts_line(ca, [server.name])}\n"
+        if before != line:
+            write_whole(known, line)
 
 
 @dataclass(frozen=True, slots=True)

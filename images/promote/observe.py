@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from images.promote.job import GIVEN_UP, Site
 from images.promote.lease import Claim, newest
-from images.promote.reach import Contact, RefusedError, UnreachableError
+from images.promote.reach import Contact, LockedOutError, RefusedError, UnreachableError
 from images.providers.base import GENERATION, IMAGE, ROLE, FloatingIp
 from specs.errors import BakehouseError
 
@@ -29,11 +29,14 @@ REUSABLE: Final = SPARE | {"fenced", "gave-up"}
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A server as it is now. `facts` is what its hand said; empty when it did not answer."""
+    """A server as it is now. `facts` is what its hand said; empty when it did not answer, for the
+    reason `silence`. `locked_out` is what to do where it may well live, and this machine lacks what
+    would let it in."""
 
     contact: Contact
     facts: Mapping[str, Any]
     silence: str = ""
+    locked_out: str = ""
 
     @property
     def name(self) -> str:
@@ -100,6 +103,7 @@ class World:
         if len(serving) == 1:
             return serving[0]
         silent = [seen for seen in self.servers if seen.silence and seen.label != GIVEN_UP]
+        refuse_locked_out(self)
         if silent:
             seen = silent[0]
             raise UnreachableError(
@@ -138,16 +142,30 @@ def see(contact: Contact) -> Seen:
     """One server, asked by SSH when it is on."""
     if contact.server.status == "off":
         return Seen(contact, {}, "it is switched off")
-    try:
-        return Seen(contact, contact.hand("hello"))
-    except UnreachableError as error:
-        return Seen(contact, {}, error.message)
-    except RefusedError as error:  # Postgres is down, or not there yet
-        silence = error.message
-    try:
-        return Seen(contact, contact.hand("status"))
-    except (UnreachableError, RefusedError):
-        return Seen(contact, {}, silence)
+    silence = ""
+    for question in ("hello", "status"):  # the first is refused while Postgres is down
+        try:
+            return Seen(contact, contact.hand(question))
+        except LockedOutError as error:
+            return Seen(contact, {}, error.message, error.hint)
+        except UnreachableError as error:
+            return Seen(contact, {}, silence or error.message)
+        except RefusedError as error:
+            silence = silence or error.message
+    return Seen(contact, {}, silence)
+
+
+def refuse_locked_out(world: World) -> None:
+    """Raises LockedOutError when no server is known to serve, and one that may do it cannot be
+    asked from here: what takes silence for death must not begin."""
+    if any(seen.primary for seen in world.servers):
+        return
+    for seen in world.servers:
+        if seen.locked_out and seen.label != GIVEN_UP:
+            raise LockedOutError(
+                seen.silence,
+                f"{seen.locked_out}; if it is beyond reach for good, switch it off at the provider",
+            )
 
 
 def refuse_two_writers(world: World) -> None:

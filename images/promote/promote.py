@@ -18,7 +18,7 @@ from images.promote.ending import UnhealthyError
 from images.promote.goal import Goal, never_begun, read_goal
 from images.promote.job import Job, Site, job
 from images.promote.lease import Lease, LostLeaseError
-from images.promote.observe import World, look
+from images.promote.observe import World, look, refuse_locked_out
 from images.promote.runs import Outcome, Run, leased, refuse_unfinished, unfinished
 from images.promote.steps import STEPS, STOPS, Step
 from images.promote.watching import RestoredError
@@ -81,6 +81,7 @@ def resume(site: Site, progress: Progress) -> Outcome | None:
             log.write(lease.epoch, "ended", said=f"called off before it began: {claim.what}")
             lease.release()
         return None
+    refuse_locked_out(look(site))
     goal = read_goal(site, claim)
     blue_lost.fence_returned(site)
     secrets = goal.job.secrets()

@@ -17,12 +17,23 @@ OWN: Final = ("-oControlPath=none",)
 """A connection of its own: over a shared one, a session that we end goes on at the other end, and
 holds our pipe open."""
 
+BRING: Final = (
+    "bring `operator/`, and the host CA, from the machine that deployed it "
+    '(docs/promote.md, "Another machine")'
+)
+"""What to do at a machine that lacks a spec's keys."""
+
 LIMIT: Final = 60.0
 """Seconds that a short command may take, the connection included."""
 
 
 class UnreachableError(BakehouseError):
     """A server does not answer by SSH."""
+
+
+class LockedOutError(UnreachableError):
+    """A server does not let this machine in, or this machine cannot tell that it is the server. It
+    may well live and serve: nobody may conclude that it is dead."""
 
 
 class RefusedError(BakehouseError):
@@ -43,6 +54,8 @@ class Contact:
         if self._door is None:
             try:
                 self._door = self.find_door()
+            except UnreachableError:
+                raise
             except BakehouseError as error:
                 raise UnreachableError(error.message, error.hint) from error
         return self._door
@@ -64,10 +77,7 @@ class Contact:
                 f"{self.name} did not answer within {timeout:g} s", "see whether it is up"
             ) from error
         if done.code == ssh.NO_CONNECTION:
-            raise UnreachableError(
-                f"{self.name} does not answer by SSH: {last_line(done.stderr)}",
-                "see whether it is up: `invoke status`",
-            )
+            raise no_way_in(self.name, last_line(done.stderr))
         return done
 
     def program(
@@ -105,6 +115,22 @@ class Contact:
             return run(command, check=False, on_line=on_line, timeout=timeout).code
         except CommandError as error:
             raise UnreachableError(error.message, error.hint) from error
+
+
+def no_way_in(server: str, said: str) -> UnreachableError:
+    """What ssh said of a server to which there is no connection, the last line of it; the words are
+    those of OpenSSH's sshconnect.c and sshconnect2.c."""
+    if "Permission denied (" in said:
+        return LockedOutError(
+            f"{server} answers, and does not let this machine's key in ({said})", BRING
+        )
+    if said.startswith("Host key verification failed"):
+        return LockedOutError(
+            f"{server} answers with a host key that nothing here vouches for", BRING
+        )
+    return UnreachableError(
+        f"{server} does not answer by SSH: {said}", "see whether it is up: `invoke status`"
+    )
 
 
 def last_line(text: str) -> str:

@@ -14,7 +14,7 @@ from images.promote.goal import OVER, Goal
 from images.promote.green import create
 from images.promote.lease import LostLeaseError
 from images.promote.observe import PRIMARY
-from images.promote.reach import Contact, UnreachableError
+from images.promote.reach import Contact, LockedOutError, UnreachableError
 from images.promote.runs import Run
 from images.promote.steps import Probe, Step
 from images.promote.watching import RestoredError
@@ -88,7 +88,7 @@ def boot(run: Run) -> None:
     pair.wait_for(green)
     deliver(green.door, run.secrets)
     records.leave(run.site.home, green, run.job.image.id)
-    renew_all(run.site, green)
+    renew_all(run.site, run.note, green)
     if state_of(green) not in PRIMARY:
         green.program("guard", "standby", str(run.epoch))
     pair.settle(green)
@@ -106,6 +106,8 @@ def retire(run: Run) -> None:
     switched off. Raises RestoredError when its workers do not end."""
     try:
         run.blue.program("guard", "retire", str(run.epoch), timeout=WORK)
+    except LockedOutError as error:
+        give_up(run, error.message)
     except UnreachableError:
         switch_off(run)
     except BakehouseError as error:

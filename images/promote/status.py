@@ -62,6 +62,7 @@ def server_data(seen: Seen) -> dict[str, Any]:
         "address": server.address,
         "address6": server.address6,
         "silence": seen.silence,
+        "locked_out": seen.locked_out,
         **told,
     }
 
@@ -204,6 +205,7 @@ def lines(world: World, drifted: Mapping[str, Drift] | None = None) -> list[str]
             f"  {seen.name}  generation {seen.generation}  {seen.label}  {server.status}  "
             f"{state}{copy}  {server.address}"
         )
+        found += [f"    {seen.locked_out}"] if seen.locked_out else []
         found += copy_lines(world, seen, rows)
         found += backup_lines(seen, now)
         found += drift_lines(drifted.get(seen.name))

@@ -13,7 +13,7 @@ from typing import Final
 from images.promote import ending, moving, pair, steps
 from images.promote.job import Site
 from images.promote.lease import LostLeaseError
-from images.promote.reach import Contact, UnreachableError
+from images.promote.reach import Contact, LockedOutError, UnreachableError
 from images.promote.runs import Run
 from images.promote.stateless import (
     WORK,
@@ -75,6 +75,8 @@ def free(run: Run) -> None:
     run.stopped = time.monotonic()
     try:
         run.blue.program("volume", "release", str(run.epoch), timeout=WORK)
+    except LockedOutError as error:
+        give_up(run, error.message)
     except UnreachableError:
         switch_off(run)
     except BakehouseError as error:

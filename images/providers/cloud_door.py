@@ -20,7 +20,8 @@ def cloud_door(home: Home, server: Server, folder: Path, admin: str, port: int) 
     """The operator's way in. `known_hosts` in `folder` vouches for the server: its throwaway key,
     its own key, or the spec's host CA (`images.hosts.keys` writes all three).
 
-    Raises BakehouseError when nothing does: a cloud's word for a host key is not to be had.
+    Raises BakehouseError when nothing does: a cloud's word for a host key is not to be had. Raises
+    as `operator_key`, which does not make one for a server that stands.
     """
     known = folder / KNOWN
     if not known.exists():
@@ -35,7 +36,7 @@ def cloud_door(home: Home, server: Server, folder: Path, admin: str, port: int) 
         server.address,
         port,
         admin,
-        operator_key(home),
+        operator_key(home, make=False),
         known_as=server.name if certified else ssh.ALIAS,
     )
     config = folder / "ssh_config"

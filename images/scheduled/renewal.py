@@ -62,7 +62,7 @@ def _renewed(site: Site, contact: Contact, now: datetime, note: Callable[[str], 
             return ""
         until = f"ends {known.expires:%Y-%m-%d}" if known.expires else "is missing"
         wrong = f"the SSH host certificate of {contact.name} {until} and could not be renewed"
-        renew_all(site, contact)
+        renew_all(site, note, contact)
     except (BakehouseError, OSError) as error:
         return f"{wrong}: {_why(error)}"
     note(f"{contact.name} has a fresh SSH host certificate; the one before {until}")

@@ -57,15 +57,16 @@ def deliver_all(site: Site) -> list[Delivery]:
 def _delivered(site: Site, server: Server) -> Delivery:
     found = Delivery(server.name)
     try:
-        image = plan_of(site, server)
+        contact = site.contact(server)
+        door, image = contact.door, plan_of(site, server)
         if image is None:  # by the spec alone, secrets that its apps need would disappear
+            contact.shell("true")  # which tells what keeps this machine out, if anything does
             raise BakehouseError(
                 f"{server.name} runs {server.labels.get(IMAGE) or 'an image without a label'}, "
                 "whose plan neither this machine nor that server tells: which secrets it needs is "
                 "not known",
                 "deliver from the machine that baked it, or promote a new image",
             )
-        door = site.contact(server).door
         found.changed = deliver(door, gather(site.spec, site.spec_file, image))
         found.restarted = restart_readers(door, found.changed, needed(image))
     except (BakehouseError, OSError) as error:

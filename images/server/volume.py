@@ -35,6 +35,9 @@ ENDING: Final = 5.0
 LET_GO: Final = 10.0
 """Seconds that the kernel may need until nothing is open there any more."""
 
+UNREPAIRED: Final = 4
+"""The bit of e2fsck's exit code that says: errors are left."""
+
 USERS: Final = (
     "bakehouse-backup*",
     "bakehouse-app@*",
@@ -53,14 +56,14 @@ def boot() -> None:
     if role == "throwaway":  # has no volume, and is to show that all of it runs
         mount(str(state.DATA), "--bind")
     elif role == "primary" and RECORD.exists():
-        mount(awaited(RECORD.read_text().strip()))
+        mount_volume(RECORD.read_text().strip())
     else:
         print("no volume: this server waits for one, or another one serves")
 
 
 def take(epoch: int, device: str) -> None:
     """This server has the volume, and does all work. Raises ProgramError at what hinders it."""
-    mount(awaited(device))
+    mount_volume(device)
     run("resize2fs", device)  # it may have been enlarged at the provider
     state.write(RECORD, device + "\n")
     run("systemd-tmpfiles", "--create", f"--prefix={state.DATA}")
@@ -100,6 +103,27 @@ def awaited(device: str) -> str:
             raise ProgramError(f"{device} is not there after {PATIENCE:g} s: is it attached?")
         time.sleep(0.2)
     return device
+
+
+def mount_volume(device: str) -> None:
+    """At /data, once it is there and its file system was looked at, as a disk's is at each boot."""
+    awaited(device)
+    if not os.path.ismount(state.DATA):
+        repair(device)
+        mount(device)
+
+
+def repair(device: str) -> None:
+    """Mend what a server that went off left, which takes no time when it was unmounted. Raises
+    ProgramError when only a person can (e2fsck(8), "Exit code": 4); a mount tells all else."""
+    done = subprocess.run(["e2fsck", "-p", device], capture_output=True, text=True, check=False)
+    if done.stdout.strip() and done.returncode:
+        print(done.stdout.strip())
+    if done.returncode & UNREPAIRED:
+        raise ProgramError(
+            f"the file system on {device} is damaged beyond what is mended by itself: "
+            f"keep a snapshot of the volume, then run `e2fsck {device}` here, and go on"
+        )
 
 
 def mount(what: str, option: str = "--options=nodev,nosuid") -> None:

@@ -29,12 +29,12 @@ from images.hosts.keys import certify, make_first_key, trust, trust_ca
 from images.lab import lab
 from images.machine import Description, Machine, booted
 from images.promote.job import ACTIVE, Site, labels
-from images.promote.reach import Contact
+from images.promote.reach import Contact, LockedOutError
 from images.providers.base import Order, Server
 from images.run import CommandError, Result, run
 from images.scheduled.renewal import EARLY, renew_due
 from images.secrets.deliver import deliver, restart_readers
-from images.ssh import Door, as_root, attempt, close, config_text, stored_key
+from images.ssh import Door, as_root, attempt, close, config_text, make_key, stored_key
 from specs.model import Spec
 from specs.plan import ImagePlan
 from tests.memory import MemoryProvider
@@ -302,6 +302,27 @@ def test_another_operator_trusts_the_ca_for_the_servers_name(scene: Scene, tmp_p
     close(by_ca)
     assert as_root(by_ca, "id -u", timeout=30).stdout == "0\n", "it knows the server as before"
     close(by_ca)
+
+
+@pytest.mark.parametrize("lacks", ["key", "ca", "nothing"])
+def test_a_machine_without_the_keys_takes_nobody_for_dead(
+    scene: Scene, tmp_path: Path, lacks: str
+) -> None:
+    """What the real ssh says of a server that lives."""
+    key = make_key(tmp_path) if lacks == "key" else stored_key(scene.machine.folder)
+    what = scene.machine.what
+    text = config_text(tmp_path, what.address.v4, what.port, what.admin, key, known_as=NAME)
+    door = Door(tmp_path / "ssh_config", scene.machine.door.prefix)
+    door.config.write_text(text, encoding="utf-8")
+    trust_ca(door, make_ca(Spec("hobby")) if lacks == "ca" else scene.ca, NAME)
+    server = Server("1", NAME, "running", {}, what.address.v4, "", "")
+    contact = Contact(server, lambda: door)
+    if lacks == "nothing":
+        assert contact.shell("id -u").stdout == "0\n"
+        close(door)
+        return
+    with pytest.raises(LockedOutError, match=f"{NAME} answers"):
+        contact.shell("id -u")
 
 
 def test_a_revoked_server_is_refused(scene: Scene, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from images.home import Home
-from images.hosts.ca import open_ca, public_half, sign_host_key
+from images.hosts.ca import find_ca, open_ca, public_half, sign_host_key
 from images.hosts.certificates import parsed
 from images.hosts.keys import FirstKey, make_first_key
 from images.run import run
@@ -195,25 +195,34 @@ def test_the_ca_moves_into_the_secrets_file(
     tmp_path: Path, key: Path, spec_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, spec = Home(tmp_path / "home"), spec_with(key)
-    first = open_ca(spec, spec_file, home)
+    assert find_ca(spec, spec_file, home) is None
+    noted: list[str] = []
+    first = open_ca(spec, spec_file, home, noted.append)
+    assert "keep a copy" in noted.pop()
     kept = home.root / "ca/web/key"
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert open_ca(spec, spec_file, home) == first
+    assert open_ca(spec, spec_file, home, noted.append) == find_ca(spec, spec_file, home) == first
     editing(monkeypatch, tmp_path, "printf '# mine\\nkey: one' >\"$1\"")
     work.edit(spec, spec_file, quiet)
-    moved = open_ca(spec, spec_file, home)
+    assert not noted
+    moved = open_ca(spec, spec_file, home, noted.append)
+    assert f"{secrets_path(spec_file)} from now on: commit" in noted.pop()
     assert moved.private == first.private
     assert not kept.exists()
     vault = open_vault(secrets_path(spec_file))
     assert vault.text.startswith("# mine\nkey: one\n")
     assert vault.values[CA_KEY] == first.private
-    elsewhere = open_ca(spec, spec_file, Home(tmp_path / "another"))
+    kept.write_text(first.private)  # a copy that was brought, or what a kill left
+    assert open_ca(spec, spec_file, home, noted.append) == moved
+    assert open_vault(secrets_path(spec_file)).values[CA_KEY] == first.private
+    elsewhere = open_ca(spec, spec_file, Home(tmp_path / "another"), noted.append)
+    assert not noted
     assert elsewhere.public.split()[:2] == first.public.split()[:2]
     assert gather(spec, spec_file) == {}
 
 
 def test_a_certificate_says_what_was_signed(tmp_path: Path, key: Path, spec_file: Path) -> None:
-    ca = open_ca(spec_with(key), spec_file, Home(tmp_path / "home"))
+    ca = open_ca(spec_with(key), spec_file, Home(tmp_path / "home"), quiet)
     public = make_first_key().public
     text = sign_host_key(ca, public, "web-g1-e1", ["a", "203.0.113.1"], serial=7, validity=3600)
     found = parsed("web-g1-e1", text)

@@ -61,3 +61,22 @@ def test_a_machine_that_keeps_nothing_is_given_its_key(
     assert not Home(tmp_path / "none").operator.exists()
     monkeypatch.setenv(GIVEN, "")
     assert operator_key(Home(tmp_path / "new")).public != theirs.public
+
+
+def test_no_key_is_made_for_a_server_that_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(GIVEN, "")
+    home = Home(tmp_path / "home")
+    with pytest.raises(UsageError, match="opens no server") as raised:
+        operator_key(home, make=False)
+    assert GIVEN in raised.value.hint
+    assert not home.root.exists()
+    made = operator_key(home)
+    assert operator_key(home, make=False) == made
+    monkeypatch.setenv(GIVEN, made.private.read_text())
+    assert operator_key(home) == made
+    monkeypatch.setenv(GIVEN, "")
+    monkeypatch.setenv(GIVEN, operator_key(Home(tmp_path / "other")).private.read_text())
+    with pytest.raises(UsageError, match="another key than"):
+        operator_key(home)

@@ -64,7 +64,7 @@ class Reached(Site):
         left = self.days[name]
         return Certificate(name, 1, (name,), MOMENT + timedelta(days=left) if left else None)
 
-    def renew_all(self, _: Site, *contacts: Contact) -> None:
+    def renew_all(self, _: Site, __: object, *contacts: Contact) -> None:
         for contact in contacts:
             if contact.name in self.broken:
                 raise BakehouseError("the secrets file cannot be opened\nat all", "bring its key")

@@ -71,13 +71,16 @@ class Bakery:
 
     def build(self, began: int | None = None) -> Built | None:
         """What a build does that finds its image; `began` is now, unless given."""
-        began = time.time_ns() + stamp.TICK if began is None else began
+        began = time.time_ns() + 2 * stamp.TICK if began is None else began
         model = read(self.spec)
-        paths = list(inputs(model, self.spec))
+        seen = stamp.looks(inputs(model, self.spec)) if self.locked() else {}
         built = find_existing(model, self.spec, self.home)
         if built:
-            stamp.keep(built, self.spec, paths, self.home, began)
+            stamp.keep(built, self.spec, seen, self.home, began)
         return built
+
+    def locked(self) -> bool:
+        return lock_path(self.spec).exists()
 
     def stamped(self) -> bool:
         return stamp.find(self.spec, self.home) is not None
@@ -180,6 +183,25 @@ def test_what_changed_since_the_build_began_is_not_stamped(tmp_path: Path) -> No
     assert not list(made.home.images.glob("*/stamp-*"))
 
 
+def test_what_changed_during_the_bake_is_not_stamped(tmp_path: Path) -> None:
+    """Also where the clock of its file system is behind, so that its time tells nothing."""
+    made = Bakery(tmp_path)
+    built = made.build(began=0)
+    assert built and not made.stamped()
+    seen = stamp.looks(inputs(read(made.spec), made.spec))
+    time.sleep(0.02)
+    (tmp_path / "pages/index.html").write_text("two")
+    stamp.keep(built, made.spec, seen, made.home, time.time_ns() + 2 * stamp.TICK)
+    assert not list(made.home.images.glob("*/stamp-*"))
+
+
+def test_another_copy_of_our_source_looks_for_itself(
+    bakery: Bakery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(stamp, "PROJECT", tmp_path / "next-release")
+    assert not bakery.stamped()
+
+
 def test_a_store_that_cannot_be_written_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,8 +233,8 @@ def test_a_change_of_our_own_source_counts(
     ):
         found = find_existing(read(bakery.spec), bakery.spec, bakery.home)
         built = found or Built(*_newest(bakery), Path(), True, 0.0)
-        paths = list(inputs(read(bakery.spec), bakery.spec))
-        stamp.keep(built, bakery.spec, paths, bakery.home, time.time_ns() + stamp.TICK)
+        seen = stamp.looks(inputs(read(bakery.spec), bakery.spec))
+        stamp.keep(built, bakery.spec, seen, bakery.home, time.time_ns() + 2 * stamp.TICK)
         assert bakery.stamped()
         time.sleep(0.02)
         change()

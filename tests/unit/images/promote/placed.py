@@ -16,7 +16,7 @@ from images.promote import green, records
 from images.promote.goal import Goal
 from images.promote.job import Job, Site, labels
 from images.promote.observe import look
-from images.promote.reach import Contact, RefusedError, UnreachableError
+from images.promote.reach import Contact, RefusedError, UnreachableError, no_way_in
 from images.promote.runs import Run
 from images.providers.base import Order, Server, unguarded
 from images.run import Result
@@ -45,6 +45,8 @@ class Answering(Contact):
         return next(one for one in servers if one.id == self.server.id)
 
     def shell(self, line: str, *, timeout: float = 0, stdin: str | None = None) -> Result:
+        if self.name in self.site.locked:
+            raise no_way_in(self.name, "deploy@203.0.113.1: Permission denied (publickey).")
         if self.now.status == "off" or self.name not in self.site.roles:
             raise UnreachableError(f"{self.name} does not answer", "")
         state, epoch = self.site.roles[self.name]
@@ -81,14 +83,16 @@ class Answering(Contact):
 class Place(Site):
     """A deployment whose servers answer as told: role and epoch by name, `swap` by green's unit.
 
-    The disks of those in `full` are full. `told` are further facts by name, `records` those of
-    images that servers keep, by the servers' names, and `rows` who streams from whoever serves.
+    The disks of those in `full` are full, those in `locked` let nobody in. `told` are further facts
+    by name, `records` those of images that servers keep, by the servers' names, and `rows` who
+    streams from whoever serves.
     """
 
     roles: dict[str, tuple[str, int]] = field(default_factory=dict)
     swap: dict[str, Any] = field(default_factory=lambda: {"state": "none", "epoch": None})
     done: list[str] = field(default_factory=list)
     full: set[str] = field(default_factory=set)
+    locked: set[str] = field(default_factory=set)
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
     records: dict[str, str] = field(default_factory=dict)
     rows: list[dict[str, str]] = field(default_factory=list)

@@ -11,7 +11,7 @@ from images.progress import Progress
 from images.promote.blue_lost import blue_lost
 from images.promote.job import ACTIVE, GIVEN_UP, STANDBY
 from images.promote.lease import newest
-from images.promote.reach import RefusedError
+from images.promote.reach import LockedOutError, RefusedError
 from images.providers.base import Server
 from specs.errors import BakehouseError
 from specs.model import Strategy
@@ -79,3 +79,14 @@ def test_where_nobody_tells_that_is_said(site: Place) -> None:
     with pytest.raises(BakehouseError, match=rf"hobby@1 \({DEAD}\).*no server of hobby") as raised:
         blue_lost(site, Progress(), "", unasked)
     assert "backup" in raised.value.hint
+
+
+def test_a_server_that_does_not_let_us_in_is_not_dead(site: Place) -> None:
+    site.provider.power_on(site.provider.servers("hobby")[0].id)
+    heir(site)
+    site.locked.add("hobby-g1-e1")
+    with pytest.raises(LockedOutError, match="does not let this machine's key in") as raised:
+        blue_lost(site, Progress(), WORDS, unasked)
+    assert "Another machine" in raised.value.hint
+    assert newest(site.provider, "hobby") is None
+    assert site.provider.servers("hobby")[0].status == "running"

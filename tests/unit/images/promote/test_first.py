@@ -136,8 +136,9 @@ def test_gone_on_with_once_users_come_a_backup_is_its_own(site: Beginning, verb:
 
 def test_a_domain_that_leads_elsewhere_is_told_of(site: Beginning) -> None:
     site.wrong.append(NO_CERTIFICATE)
-    (note,) = begin(site).notes
+    note, keep = begin(site).notes
     assert "let the domain's records name" in note
+    assert f"keep a copy of {site.home.operator}" in keep
     assert not held(site)
 
 

@@ -8,18 +8,18 @@ import pytest
 
 from images.marks import bad
 from images.progress import Progress
-from images.promote import blue_lost, green, moving, watching
+from images.promote import blue_lost, green, moving, records, watching
 from images.promote.goal import OVER, Goal
 from images.promote.job import ACTIVE, GIVEN_UP, STANDBY, Job, labels
 from images.promote.lease import LostLeaseError, newest
 from images.promote.observe import look
-from images.promote.promote import call_off, restored, tell_bad
-from images.promote.reach import RefusedError
+from images.promote.promote import call_off, restored, resume, tell_bad
+from images.promote.reach import LockedOutError, RefusedError
 from images.promote.runs import leased
 from images.promote.watching import RestoredError
 from images.providers.base import Order, unguarded
 from specs.errors import BakehouseError
-from tests.unit.images.promote.placed import NEW, Place, Powering, begun, deployed
+from tests.unit.images.promote.placed import NEW, Place, Powering, begun, deployed, recorded
 
 
 @pytest.fixture
@@ -49,6 +49,23 @@ def test_a_standby_that_was_chosen_is_known_by_its_id(site: Place) -> None:
     site.provider.power_off(old.id)
     found = green.find(look(site), goal)
     assert found is not None and found.name == old.name
+
+
+def test_nothing_is_gone_on_with_where_a_server_cannot_be_asked(site: Place) -> None:
+    """A blue that is taken for silent is switched off; a machine that lacks its keys must not."""
+    blue = site.add(1, "hobby-000000000001", ACTIVE, 1, "serving")
+    site.add(2, NEW.id, STANDBY, 7, "standby")
+    site.records[blue.name] = recorded("hobby-000000000001")
+    site.records["hobby-g2-e7"] = recorded(NEW.id)
+    records.bring(site)
+    goal = Goal(site.job(), blue.name, begun=7)
+    with pytest.raises(BakehouseError, match="cut"), leased(site, goal.labels()):
+        raise BakehouseError("cut short", "")
+    site.locked.add(blue.name)
+    with pytest.raises(LockedOutError, match="does not let this machine's key in"):
+        resume(site, Progress())
+    assert [one.status for one in site.provider.servers("hobby")] == ["running", "running"]
+    assert site.done == []
 
 
 def test_the_tunnel_goes_after_the_connections_that_need_it(site: Place) -> None:

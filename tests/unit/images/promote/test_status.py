@@ -11,6 +11,7 @@ import pytest
 
 from images.promote.job import ACTIVE, GIVEN_UP, STANDBY
 from images.promote.observe import look
+from images.promote.reach import LockedOutError
 from images.promote.status import ago, as_data, lines
 from specs.model import Data
 from tests.unit.images.promote.placed import NEW, Place, deployed
@@ -137,3 +138,15 @@ def test_a_server_of_an_older_image_says_nothing_of_checks(site: Place) -> None:
 )
 def test_how_long_ago_it_was(seconds: float, said: str) -> None:
     assert ago(seconds) == f"{said} ago"
+
+
+def test_a_server_behind_a_lock_is_told_with_what_to_bring(site: Place) -> None:
+    site.locked.add(BLUE)
+    assert f"{BLUE} answers, and does not let this machine's key in" in shown(site)
+    assert "    bring `operator/`" in shown(site)
+    assert "operator/" in data(site)["locked_out"]
+    with pytest.raises(LockedOutError):
+        look(site).active()
+    site.told[GREEN] = dict(POSTGRES)
+    site.roles[GREEN] = ("serving", 8)  # whoever serves is known: the other one need not be asked
+    assert look(site).active().name == GREEN

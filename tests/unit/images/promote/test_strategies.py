@@ -17,6 +17,7 @@ from images.promote.runs import leased
 from images.promote.status import lines
 from images.promote.watching import RestoredError
 from images.providers.base import ROLE, SPEC, Server
+from specs.model import Strategy
 from tests.unit.images.promote.placed import NEW, Answering, Place, Powering, begun, deployed
 
 
@@ -82,6 +83,23 @@ def test_a_silent_blue_is_switched_off_before_its_volume_goes(site: Place) -> No
     (off, _) = site.provider.servers("hobby")
     assert (off.status, off.labels[ROLE]) == ("off", GIVEN_UP)
     assert volume.found(site).server == ""
+
+
+@pytest.mark.parametrize("strategy", ["volume", "none"])
+def test_a_blue_that_does_not_let_us_in_is_not_switched_off(
+    site: Place, strategy: Strategy
+) -> None:
+    """It may work, and so the swap is called off instead."""
+    blue, _ = moving_volume(site, ("serving", "standby"), 0)
+    goal = Goal(site.job(strategy), blue.name, begun=7)
+    with leased(site, goal.labels()) as (lease, _):
+        run = begun(site, goal, lease)
+        site.locked.add(blue.name)
+        with pytest.raises(RestoredError, match="does not let this machine's key in"):
+            (volume.free if strategy == "volume" else stateless.retire)(run)
+        assert lease.claim.goal["over"] == "1"
+    assert [one.status for one in site.provider.servers("hobby")] == ["running", "running"]
+    assert volume.found(site).server == blue.id
 
 
 @pytest.mark.parametrize("step", ["release", "detach", "attach"])

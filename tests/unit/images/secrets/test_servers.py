@@ -12,6 +12,7 @@ from invoke.context import Context
 
 from images.promote import calling
 from images.promote.job import ACTIVE, STANDBY
+from images.promote.reach import LockedOutError
 from images.run import CommandError
 from images.secrets import servers, verbs
 from images.ssh import Door
@@ -52,11 +53,14 @@ def test_a_server_of_an_unknown_image_is_refused_and_the_others_get_theirs(site:
         ("stripe-key",),
         ("shop",),
     )
-    assert site.done == ["delivered"]
+    assert site.done.count("delivered") == 1
     assert known.error is None and unknown.error is not None
     assert f"hobby-g1-e1 runs {OLD}" in unknown.error.message
     assert "machine that baked it" in unknown.error.hint
     assert unknown.line().startswith("hobby-g1-e1: nothing was delivered: ")
+    site.locked.add("hobby-g1-e1")
+    (locked, _) = servers.deliver_all(site)
+    assert isinstance(locked.error, LockedOutError)
 
 
 def test_one_that_fails_keeps_no_other_from_its_secrets(
