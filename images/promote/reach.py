@@ -119,7 +119,8 @@ class Contact:
 
 def no_way_in(server: str, said: str) -> UnreachableError:
     """What ssh said of a server to which there is no connection, the last line of it; the words are
-    those of OpenSSH's sshconnect.c and sshconnect2.c."""
+    those of OpenSSH's sshconnect.c, sshconnect2.c and kex.c. Whoever came with a wrong key is sent
+    away before that for up to ten minutes (sshd_config(5), "PerSourcePenalties")."""
     if "Permission denied (" in said:
         return LockedOutError(
             f"{server} answers, and does not let this machine's key in ({said})", BRING
@@ -127,6 +128,11 @@ def no_way_in(server: str, said: str) -> UnreachableError:
     if said.startswith("Host key verification failed"):
         return LockedOutError(
             f"{server} answers with a host key that nothing here vouches for", BRING
+        )
+    if said.startswith("kex_exchange_identification:"):
+        return LockedOutError(
+            f"{server} answers, and closes the connection at once ({said})",
+            "a machine that came with a wrong key has to wait: `invoke status` in some minutes",
         )
     return UnreachableError(
         f"{server} does not answer by SSH: {said}", "see whether it is up: `invoke status`"
