@@ -6,6 +6,7 @@ more its disk is not mounted or somebody deleted it, and an empty one in its pla
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -102,6 +103,7 @@ def borg_environment(repository: str, name: str) -> dict[str, str]:
         "BORG_REPO": repository,
         "BORG_PASSCOMMAND": f"cat {passphrase}",
         "BORG_BASE_DIR": str(LIB / "borg"),
+        "BORG_SECURITY_DIR": str(security(repository)),
         "BORG_HOST_ID": f"{name}@{machine}",  # the default hangs on the first network card
         "BORG_EXIT_CODES": "modern",
         "BORG_RELOCATED_REPO_ACCESS_IS_OK": "no",
@@ -112,6 +114,15 @@ def borg_environment(repository: str, name: str) -> dict[str, str]:
     if key := secret_file("borg_ssh_key"):
         environment["BORG_RSH"] += f" -o IdentitiesOnly=yes -i {key}"
     return environment
+
+
+def security(repository: str) -> Path:
+    """Where Borg remembers how far a repository was written, beside the data: a server that takes
+    over must not use a counter of its cipher twice, nor take an older state for the newest, because
+    whoever keeps the repository put it back (Borg's issue 22). A folder for each location: another
+    one in the spec is no relocation.
+    """
+    return KNOWN_HOSTS.parent / "security" / hashlib.sha256(repository.encode()).hexdigest()[:16]
 
 
 def secret_file(name: str) -> Path | None:

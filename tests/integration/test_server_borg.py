@@ -233,6 +233,7 @@ def test_the_repository_is_encrypted_and_its_host_remembered(primary: Machine) -
     backup(primary)
     assert "Encrypted: Yes (repokey BLAKE2b)" in primary.run(f"{BORG} info").stdout
     assert primary.run("wc -l </data/state/borg/known_hosts").stdout.strip() != "0"
+    assert primary.run("cat /data/state/borg/security/*/*/nonce").stdout.strip()
     primary.run("! grep -r 'a test passphrase' /var/lib/bakehouse /data/state /etc/bakehouse")
 
 

@@ -71,6 +71,16 @@ def test_the_passphrase_stays_in_its_file(places: Path) -> None:
     assert " -i " not in environment["BORG_RSH"]
 
 
+def test_what_borg_remembers_of_a_repository_moves_with_the_data(places: Path) -> None:
+    (places / "borg_passphrase").write_text("s3cret")
+    kept = [
+        repository.borg_environment(where, "hobby")["BORG_SECURITY_DIR"]
+        for where in ("/mnt/backups", "/mnt/backups", "ssh://u@h/./b")
+    ]
+    assert kept[0] == kept[1] != kept[2]
+    assert all(Path(one).is_relative_to(repository.KNOWN_HOSTS.parent) for one in kept)
+
+
 def test_an_ssh_key_is_the_only_identity(places: Path) -> None:
     (places / "borg_passphrase").write_text("s3cret")
     (places / "borg_ssh_key").write_text("key")
