@@ -153,6 +153,14 @@ def write(path: Path, text: str, mode: int = 0o600, gid: int = -1) -> None:
     sync_folder(path.parent)
 
 
+def setting(name: str, value: str) -> str:
+    """A line for `setting_file`, the value as text (PostgreSQL documentation, "Setting
+    Parameters")."""
+    for old, new in (("\\", r"\\"), ("'", "''"), ("\n", r"\n"), ("\r", r"\r")):
+        value = value.replace(old, new)
+    return f"{name} = '{value}'\n"
+
+
 def setting_file(name: str, text: str) -> None:
     """What this server learnt for Postgres, in its folder of settings; "" takes the file away."""
     version = server()["postgres"]["version"]

@@ -77,6 +77,45 @@ def test_an_epoch_is_a_number(server: Path, epoch: Any) -> None:
     assert not state.ROLE.exists()
 
 
+OTHER_NAMES: list[Any] = [["x"], ["bakehouse", "x"], ["bakehouse\\"], "bakehouse", "", None, {}]
+
+
+@pytest.mark.parametrize("names", OTHER_NAMES)
+def test_commits_wait_for_nobody_else(
+    server: Path, names: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Any] = []
+    monkeypatch.setattr(Session, "postgres", lambda _: None)
+    monkeypatch.setattr("images.server.acts.sync_names", lambda _, names: waited.append(names))
+    record.store(Role(7, "armed", "now", 1e9))
+    assert "is called bakehouse" in asked(do="sync_names", epoch=7, names=names)["error"]
+    assert not waited
+    assert asked(do="sync_names", epoch=7, names=["bakehouse"])["ok"]
+    assert asked(do="sync_names", epoch=7, names=[])["ok"]
+    assert waited == [["bakehouse"], []]
+
+
+@pytest.mark.parametrize(
+    ("state", "question"),
+    [
+        ("serving", {"do": "slot", "name": "x"}),
+        ("following", {"do": "follow", "name": "x' y = '", "slot": "bakehouse"}),
+        ("following", {"do": "follow", "name": "bakehouse", "slot": "x"}),
+    ],
+)
+def test_the_peer_follows_by_its_name_only(
+    server: Path, state: roles.State, question: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(Session, "postgres", lambda _: None)
+    monkeypatch.setattr("images.server.acts.follow", lambda *_: done.append("follow"))
+    monkeypatch.setattr("images.server.acts.make_slot", lambda *_: done.append("slot"))
+    record.store(Role(7, state, "now"))
+    assert "is called bakehouse" in asked(epoch=7, **question)["error"]
+    assert not done
+    assert asked(epoch=7, **{**question, "name": "bakehouse", "slot": "bakehouse"})["ok"]
+
+
 def test_a_fence_proves_itself_to_the_boot_that_asked(server: Path) -> None:
     record.store(Role(7, "armed", "now", 1e9))
     answer = asked(do="fence", epoch=7, lsn="", boot="theirs")
