@@ -136,7 +136,11 @@ class Hand(Session):
         return {}
 
     def arm(self, question: Question) -> Answer:
-        """Without a further word this server goes back to work after `seconds`."""
+        """Without a further word this server goes back to work after `seconds`.
+
+        Refused in any epoch but the one that the operator's run announced.
+        """
+        record.refuse_unexpected(_epoch(question))
         if "bakehouse-guard.service" not in acts.active(["bakehouse-guard.service"]):
             raise ProgramError("bakehouse-guard.service does not run: nobody would restore")
         acts.systemctl("stop", "bakehouse-swap.service")  # it may still carry files here
@@ -285,7 +289,7 @@ VERBS: Final[Mapping[str, tuple[Verb, Roles | None]]] = {
     "reach": (Hand.reach, ANY),
     "slot": (Hand.slot, BEFORE),
     "arm": (Hand.arm, ANY),
-    "sync_names": (Hand.sync_names, BEFORE),
+    "sync_names": (Hand.sync_names, ARMED),
     "stop_workers": (Hand.stop_workers, ARMED),
     "stop_apps": (Hand.stop_apps, ("armed", "following")),
     "hold": (Hand.hold, ARMED),

@@ -21,6 +21,9 @@ STATE: Final = DATA / "state"
 ROLE: Final = LIB / "role.json"
 """What the guard recorded (`guard`, `roles`); missing before the first swap."""
 
+EXPECTED: Final = RUN / "expected"
+"""The epoch of the swap that the operator's run announced (`record.expect`); gone with a boot."""
+
 BOOT_ID: Final = ROOT / "proc/sys/kernel/random/boot_id"
 SOCKETS: Final = "/run/postgresql"
 
