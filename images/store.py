@@ -26,6 +26,7 @@ from specs.errors import BakehouseError, UsageError
 
 RAW: Final = "image.raw"
 RECORD: Final = "image.json"
+DOCUMENT: Final = "bake.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,13 @@ def recorded(home: Home, image_id: str) -> Image | None:
         return parse((home.images / image_id / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
+
+
+def baked(home: Home, image_id: str) -> bool:
+    """Whether this home baked it. Of one that a server told of (`images.promote.records`) nothing
+    is here but files by which that server could say anything."""
+    named = bool(image_id) and Path(image_id).name == image_id
+    return named and (home.images / image_id / DOCUMENT).exists()
 
 
 def parse(text: str) -> Image:

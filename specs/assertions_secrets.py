@@ -7,7 +7,7 @@ from typing import Final
 
 from specs.finding import Finding, near
 from specs.model import App, Spec
-from specs.needs import OF_THE_SERVER, needed, of_operator, welcome
+from specs.needs import OF_THE_SERVER, TOKENS, needed, of_operator, welcome
 
 
 def _of_apps(spec: Spec) -> Iterator[Finding]:
@@ -18,6 +18,12 @@ def _of_apps(spec: Spec) -> Iterator[Finding]:
                 yield Finding(
                     (*here, *path),
                     f"{name} opens the backups of the whole server",
+                    "choose another name",
+                )
+            if name in TOKENS:
+                yield Finding(
+                    (*here, *path),
+                    f"{name} opens the provider's account, and is given to no server",
                     "choose another name",
                 )
         for variable in app.secret_environment:

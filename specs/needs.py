@@ -13,6 +13,11 @@ PASSPHRASE: Final = "borg_passphrase"  # noqa: S105  its name
 BORG_KEY: Final = "borg_ssh_key"
 """Opens the backup server, where the repository is on one."""
 
+HETZNER_TOKEN: Final = "hcloud-token"  # noqa: S105  its name
+DIGITALOCEAN_TOKEN: Final = "digitalocean-token"  # noqa: S105  its name
+TOKENS: Final = (HETZNER_TOKEN, DIGITALOCEAN_TOKEN)
+"""Secrets that open the provider's account: no server gets them."""
+
 OF_THE_SERVER: Final = (PASSPHRASE, BORG_KEY)
 """Secrets that no app may read: they open the backups of the whole server."""
 

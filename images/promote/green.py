@@ -23,6 +23,9 @@ HEARD: Final = 10.0
 AGAIN: Final = 0.5
 """Seconds from one look at that to the next."""
 
+UNKNOWN: Final = "invalid choice: 'expect'"
+"""What a guard says, as argparse does, that has no such verb: its hand does not ask for it."""
+
 PREPARE: Final = 6 * 3600.0
 """Seconds that the first copy of a large database may take."""
 
@@ -136,6 +139,22 @@ def order(run: Run) -> dict[str, Any]:
     }
 
 
+def announce(run: Run) -> None:
+    """Blue lets its peer arm it in this run's epoch, and in no other; one of an older image lets it
+    anyway. Raises RefusedError or UnreachableError."""
+    try:
+        run.blue.program("guard", "expect", str(run.epoch))
+    except RefusedError as error:
+        if UNKNOWN not in error.message:
+            raise
+
+
+def withdraw(blue: Contact) -> None:
+    """Nobody is to arm blue any more, as far as it can be told."""
+    with suppress(BakehouseError):
+        blue.program("guard", "expect", "0")
+
+
 def never(run: Run, contact: Contact) -> None:
     """Green promises not to take over. Raises BakehouseError when it has."""
     try:
@@ -154,6 +173,7 @@ def drop(run: Run) -> None:
     log. The lease says that only this is left, for whoever goes on here. Raises BakehouseError, and
     nothing goes, when green has taken over.
     """
+    withdraw(run.blue)
     contact = run.green
     if contact is None:
         settle(run)

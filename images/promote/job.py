@@ -140,7 +140,10 @@ class Job:
 
         Raises as `images.secrets.gather`.
         """
-        return gather(self.site.spec, self.site.spec_file, self.plan.image)
+        ours = store.baked(self.site.home, self.image.id)
+        return gather(
+            self.site.spec, self.site.spec_file, self.plan.image, named=self.image.id, baked=ours
+        )
 
     def labels(self, epoch: int, role: str) -> dict[str, str]:
         """The labels of a server that runs the image."""

@@ -72,7 +72,8 @@ def pack(home: Home, image: str) -> str:
 def adopt(home: Home, spec: str, number: int, image: str, packed: str) -> None:
     """Keep a record that `pack` made, and the generation that it belongs to; the disk is elsewhere.
 
-    Raises BakehouseError when it is no record of that image, or the number is another one's here.
+    It is the server's word: the image is none that this home baked (`store.baked`). Raises
+    BakehouseError when it is no record of that image, or the number is another one's here.
     """
     try:
         files = json.loads(packed)
@@ -83,6 +84,7 @@ def adopt(home: Home, spec: str, number: int, image: str, packed: str) -> None:
     if (record.id, record.name) != (image, spec):
         raise BakehouseError(f"the record of {record.id}, not of {image}", "bake it again")
     refuse_twice(home, spec, number, image)
+    (home.images / record.id / store.DOCUMENT).unlink(missing_ok=True)  # as of a damaged image
     for name, text in texts.items():
         write_whole(home.images / record.id / name, text)
     store.keep_generation(home, store.Generation(spec, number, image, record.created))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from images.promote.goal import Goal
-from images.promote.green import order
+from images.promote.green import announce, order
 from images.promote.reach import Contact, RefusedError, UnreachableError
 from images.promote.runs import Run
 from specs.errors import BakehouseError
@@ -49,6 +49,10 @@ def swap(run: Run) -> None:
     green = run.there()
     status = green.program("swap", "status")
     if status["state"] not in ("running", "swapped") or int(status.get("epoch") or 0) < run.epoch:
+        try:
+            announce(run)
+        except (RefusedError, UnreachableError) as error:
+            raise RestoredError(f"blue could not be told of the swap: {error.message}") from error
         green.program("swap", "start", given=order(run))
     watch(run)
 

@@ -8,6 +8,7 @@ from images.providers.local import Local
 from images.providers.tokens import Secrets, endpoint, token
 from specs.errors import UsageError
 from specs.model import Spec
+from specs.needs import DIGITALOCEAN_TOKEN, HETZNER_TOKEN
 
 
 def provider(
@@ -26,7 +27,7 @@ def provider(
             from images.providers.hetzner_api import ENDPOINT  # noqa: PLC0415
             from images.providers.hetzner_api import Api as HetznerApi  # noqa: PLC0415
 
-            found = token(TOKEN, "hcloud-token", secrets)
+            found = token(TOKEN, HETZNER_TOKEN, secrets)
             at = endpoint("HCLOUD_ENDPOINT", ENDPOINT)
             return Hetzner(home, HetznerApi(found, at), spec)
         case "digitalocean":
@@ -35,7 +36,7 @@ def provider(
             from images.providers.digitalocean_api import ENDPOINT as API_URL  # noqa: PLC0415
             from images.providers.digitalocean_api import Api  # noqa: PLC0415
 
-            found = token(TOKEN, "digitalocean-token", secrets)
+            found = token(TOKEN, DIGITALOCEAN_TOKEN, secrets)
             api = Api(found, endpoint("DIGITALOCEAN_API_URL", API_URL))
             return DigitalOcean(home, api, spec)
         case _:

@@ -7,26 +7,40 @@ from pathlib import Path
 from typing import Final
 
 from images.run import TAIL, run, show
-from images.secrets.vault import open_vault, secrets_path
+from images.secrets.vault import RESERVED, open_vault, secrets_path
 from specs.errors import BakehouseError, UsageError
 from specs.finding import near
 from specs.model import Spec
-from specs.needs import needed, welcome
+from specs.needs import TOKENS, needed, of_operator, welcome
 from specs.plan import ImagePlan
 
 PATIENCE: Final = 120.0
 """Seconds that a command may take: a person may have to unlock something."""
 
 
-def gather(spec: Spec, spec_file: Path, image: ImagePlan | None = None) -> Mapping[str, str]:
+CHANGED: Final = "take that server for one that somebody broke into: promote a newer image"
+"""What to do about a server that asks for what its spec never gave it."""
+
+
+def gather(
+    spec: Spec,
+    spec_file: Path,
+    image: ImagePlan | None = None,
+    *,
+    named: str = "",
+    baked: bool = False,
+) -> Mapping[str, str]:
     """Every secret that the spec's servers need, by name, for `deliver`.
 
     Reads `<spec>.secrets.age` and runs the spec's commands on this machine. With `image`, its
-    apps decide what is needed: a generation may be older than the spec. Raises UsageError that
-    names every secret that is nowhere, with the nearest name that is, and BakehouseError, without
+    apps decide what is needed: a generation may be older than the spec. That is the plan of the
+    image `named`; unless this home `baked` it a server told it, and it may name no secret that the
+    spec does not. Raises UsageError that names every secret that is nowhere, with the nearest name
+    that is, and BakehouseError for a plan that names what its server may not have, and, without
     what it printed, for a command that fails.
     """
     wanted = needed(image or spec)
+    _refuse(spec, spec_file, {*wanted, *welcome(image or spec)}, named, image is None or baked)
     known = in_file(spec_file)
     sources = spec.secrets.sources
     missing = [name for name in wanted if name not in known and name not in sources]
@@ -39,6 +53,24 @@ def gather(spec: Spec, spec_file: Path, image: ImagePlan | None = None) -> Mappi
         elif name in known:
             found[name] = known[name]
     return found
+
+
+def _refuse(spec: Spec, spec_file: Path, asked: set[str], named: str, ours: bool) -> None:
+    """Raises BakehouseError when names are `asked` for that no server gets, or that, since the plan
+    is not `ours`, its server may have made up."""
+    who = f"the plan of {named}" if named else str(spec_file)
+    told = who if ours else f"{who}, as a server told it,"
+    never = {*RESERVED, *TOKENS, *of_operator(spec)}
+    if kept := sorted(asked & never):
+        raise BakehouseError(
+            f"{told} asks for {', '.join(kept)}: that is the operator's, and no server gets it",
+            "give the app's secret another name in the spec, and bake again" if ours else CHANGED,
+        )
+    if not ours and (more := sorted(asked - {*needed(spec), *welcome(spec)})):
+        raise BakehouseError(
+            f"{told} asks for {', '.join(more)}, which {spec_file} does not name",
+            f"run this where the image was baked, or with the spec as it was then; else {CHANGED}",
+        )
 
 
 def lookup(spec: Spec, spec_file: Path, name: str, reader: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from images import store
 from images.calls import told_of
 from images.promote import records
 from images.promote.job import Site, plan_of
@@ -67,7 +68,10 @@ def _delivered(site: Site, server: Server) -> Delivery:
                 "not known",
                 "deliver from the machine that baked it, or promote a new image",
             )
-        found.changed = deliver(door, gather(site.spec, site.spec_file, image))
+        named = server.labels[IMAGE]
+        ours = store.baked(site.home, named)
+        values = gather(site.spec, site.spec_file, image, named=named, baked=ours)
+        found.changed = deliver(door, values)
         found.restarted = restart_readers(door, found.changed, needed(image))
     except (BakehouseError, OSError) as error:
         found.error = told_of(error) if isinstance(error, OSError) else error

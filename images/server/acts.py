@@ -140,7 +140,7 @@ def start_apps() -> None:
 def sync_names(postgres: wire.Wire, names: Sequence[str]) -> None:
     """Postgres waits for these standbys with each commit, or for none; it has read so."""
     quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-    text = f"synchronous_standby_names = {wire.quoted(quoted)}\n" if names else ""
+    text = state.setting("synchronous_standby_names", quoted) if names else ""
     state.setting_file(SYNC, text)
     postgres.query("SELECT pg_reload_conf()")
     end = time.monotonic() + 5
@@ -186,9 +186,9 @@ def stop_postgres(seconds: float) -> None:
         os.close(handle)
 
 
-def follow(name: str) -> None:
-    """Postgres runs as a standby of the peer under this name, and keeps no log for anybody."""
-    start_standby(replication.stand_by(version(), limits.of_primary(), name))
+def follow() -> None:
+    """Postgres runs as a standby of the peer, and keeps no log for anybody."""
+    start_standby(replication.stand_by(version(), limits.of_primary()))
     with wire.postgres() as postgres:
         drop_slot(postgres, replication.NAME)
 

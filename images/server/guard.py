@@ -2,6 +2,7 @@
 
     guard status                     the role as JSON
     guard may-start WHAT             may postgres, pooler, worker or cron start? (exit 0 or 1)
+    guard expect EPOCH               the operator's run lets the peer arm this server then; 0: never
     guard arm EPOCH SECONDS          go back to work by itself after so many seconds
     guard fence|retire|follow|standby|serve|give-up EPOCH
     guard appoint EPOCH              where nothing is copied: no other server works, this one does
@@ -113,7 +114,8 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("status", "boot", "watch"):
         verbs.add_parser(verb)
     verbs.add_parser("may-start").add_argument("what", choices=KINDS)
-    for verb in ("arm", "fence", "retire", "follow", "standby", "serve", "give-up", "appoint"):
+    numbered = ("expect", "arm", "fence", "retire", "follow", "standby", "serve", "give-up")
+    for verb in (*numbered, "appoint"):
         verbs.add_parser(verb).add_argument("epoch", type=int)
     verbs.choices["arm"].add_argument("seconds", type=float)
     for verb in ("restore", "claim"):
@@ -142,7 +144,9 @@ def main() -> None:
 def _command(words: argparse.Namespace) -> None:
     from . import acts  # noqa: PLC0415
 
-    if words.verb == "arm":
+    if words.verb == "expect":
+        record.expect(words.epoch)
+    elif words.verb == "arm":
         record.arm(words.epoch, words.seconds)
     elif words.verb == "fence":
         record.fence(words.epoch, acts.fit_files)

@@ -106,13 +106,8 @@ class Hand(Session):
         return {"role": record.status()}
 
     def standbys(self, _: Question) -> Answer:
-        """Who streams from here: application_name, state, sync_state and places in the log."""
-        names = ("application_name", "state", "sync_state", "sent", "flush", "replay")
-        rows = self.postgres().query(
-            "SELECT application_name, state, sync_state, sent_lsn, flush_lsn, replay_lsn"
-            " FROM pg_stat_replication"
-        )
-        return {"rows": [dict(zip(names, row, strict=True)) for row in rows]}
+        """`replication.standbys`."""
+        return {"rows": replication.standbys(self.postgres())}
 
     def running(self, question: Question) -> Answer:
         """`Session.requests`; `again`: this look counts as the last one before the hold."""
@@ -136,12 +131,16 @@ class Hand(Session):
         return {}
 
     def slot(self, question: Question) -> Answer:
-        """A slot `name` keeps the log for the peer."""
-        acts.make_slot(self.postgres(), question["name"])
+        """A slot `name`, which is the peer's, keeps the log for it."""
+        acts.make_slot(self.postgres(), replication.known(question["name"]))
         return {}
 
     def arm(self, question: Question) -> Answer:
-        """Without a further word this server goes back to work after `seconds`."""
+        """Without a further word this server goes back to work after `seconds`.
+
+        Refused in any epoch but the one that the operator's run announced.
+        """
+        record.refuse_unexpected(_epoch(question))
         if "bakehouse-guard.service" not in acts.active(["bakehouse-guard.service"]):
             raise ProgramError("bakehouse-guard.service does not run: nobody would restore")
         acts.systemctl("stop", "bakehouse-swap.service")  # it may still carry files here
@@ -152,8 +151,8 @@ class Hand(Session):
         return {"role": record.status()}
 
     def sync_names(self, question: Question) -> Answer:
-        """Postgres waits with each commit for these `names`, or for none when empty."""
-        acts.sync_names(self.postgres(), question["names"])
+        """Postgres waits with each commit for the peer, the only one of `names`, or for nobody."""
+        acts.sync_names(self.postgres(), replication.known_list(question["names"]))
         return {}
 
     def stop_workers(self, _: Question) -> Answer:
@@ -190,9 +189,7 @@ class Hand(Session):
     def stop_postgres(self, question: Question) -> Answer:
         """Postgres is down in order; the peer has all of it once it replayed past `lsn`."""
         acts.stop_postgres(float(question["seconds"]))
-        if self._postgres:
-            self._postgres.close()
-            self._postgres = None
+        self.postgres_ended()
         control = replication.controldata(acts.version())
         if control.state != "shut down":
             raise ProgramError(f"Postgres did not shut down as a primary does: {control.state}")
@@ -253,7 +250,9 @@ class Hand(Session):
 
     def follow(self, question: Question) -> Answer:
         """Postgres runs as the peer's standby: application_name `name`, the peer's slot `slot`."""
-        acts.follow(question["name"])
+        for name in (question["name"], question["slot"]):
+            replication.known(name)
+        acts.follow()
         return {}
 
     def restore(self, question: Question) -> Answer:
@@ -290,7 +289,7 @@ VERBS: Final[Mapping[str, tuple[Verb, Roles | None]]] = {
     "reach": (Hand.reach, ANY),
     "slot": (Hand.slot, BEFORE),
     "arm": (Hand.arm, ANY),
-    "sync_names": (Hand.sync_names, BEFORE),
+    "sync_names": (Hand.sync_names, ARMED),
     "stop_workers": (Hand.stop_workers, ARMED),
     "stop_apps": (Hand.stop_apps, ("armed", "following")),
     "hold": (Hand.hold, ARMED),

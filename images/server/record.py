@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, Final
 
 from . import roles, state
 from .roles import STATES, Kind, RefusedError, Role
 from .state import ProgramError
 
 Change = Callable[[Role], Role]
+
+LONGEST: Final = 120.0
+"""Seconds that an armed server may be told to wait: twice as long as any swap does."""
 
 
 def load() -> Role:
@@ -102,8 +105,32 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def expect(epoch: int) -> None:
+    """The operator's run lets the peer arm this server in this epoch and in no other, 0: in none.
+
+    As long as this boot lasts; only root can say so.
+    """
+    state.folder(state.RUN, 0o755)
+    state.write(state.EXPECTED, f"{epoch}\n")
+
+
+def refuse_unexpected(epoch: int) -> None:
+    """Raises ProgramError unless this epoch was announced since this server booted."""
+    told = state.EXPECTED.read_text().strip() if state.EXPECTED.exists() else ""
+    if told != str(epoch) or epoch <= 0:
+        raise ProgramError(
+            f"arm {epoch}: refused, no run of the operator announced this epoch to this server "
+            f"(guard expect {epoch}); a version of Bakehouse as new as its image does"
+        )
+
+
 def arm(epoch: int, seconds: float) -> Role:
-    """Recorded: without a word this server goes back to work after `seconds`."""
+    """Recorded: without a word this server goes back to work after `seconds`.
+
+    Raises ProgramError for more than `LONGEST`, and for what is no time.
+    """
+    if not 0 < seconds <= LONGEST:
+        raise ProgramError(f"arm {epoch}: {seconds:g} s: more than 0 and at most {LONGEST:g}")
     return change(lambda role: roles.arm(role, epoch, state.boot_id(), now() + seconds))
 
 

@@ -49,18 +49,43 @@ def lsn(text: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
-def settings(raised: Limits, name: str = NAME) -> str:
+def known(name: object) -> str:
+    """The name under which the peer follows. Raises ProgramError for any other one."""
+    if name != NAME:
+        raise ProgramError(f"{name!r}: a standby here is called {NAME}, and nothing else")
+    return NAME
+
+
+def known_list(names: object) -> list[str]:
+    """The same of the names of synchronous standbys: there is the one, or none."""
+    if names not in ([], [NAME]):
+        raise ProgramError(f"{names!r}: a standby here is called {NAME}, and nothing else")
+    return [NAME] if names else []
+
+
+def standbys(postgres: wire.Wire) -> list[dict[str, str]]:
+    """Who streams from here: application_name, state, sync_state and places in the log."""
+    names = ("application_name", "state", "sync_state", "sent", "flush", "replay")
+    rows = postgres.query(
+        "SELECT application_name, state, sync_state, sent_lsn, flush_lsn, replay_lsn"
+        " FROM pg_stat_replication"
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def settings(raised: Limits) -> str:
     """The standby's settings: where its primary is, the slot that keeps the log for it, and limits
     that its primary's do not exceed."""
     lines = [f"{setting} = {limit}\n" for setting, limit in raised.items()]
     return (
         "# Where the primary is that this server follows (replication.py).\n"
-        f"primary_conninfo = 'host={PEER} user={ROLE} application_name={name}'\n"
-        f"primary_slot_name = '{name}'\n"
-    ) + "".join(lines)
+        + state.setting("primary_conninfo", f"host={PEER} user={ROLE} application_name={NAME}")
+        + state.setting("primary_slot_name", NAME)
+        + "".join(lines)
+    )
 
 
-def stand_by(version: int, primary: Limits | None, name: str = NAME) -> Limits:
+def stand_by(version: int, primary: Limits | None) -> Limits:
     """Make the cluster here a standby of the peer from its next start on; on disk on return.
 
     The limits that it has then, none of them smaller than the `primary`'s or than the log here
@@ -69,7 +94,7 @@ def stand_by(version: int, primary: Limits | None, name: str = NAME) -> Limits:
     raised: Limits = {}
     if primary is not None:
         raised = limits.largest(limits.configured(version), controldata(version).limits, primary)
-    state.setting_file(FILE, settings(raised, name))
+    state.setting_file(FILE, settings(raised))
     signal = state.cluster_folder(version) / "standby.signal"
     owner = pwd.getpwnam("postgres")
     handle = os.open(signal, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)

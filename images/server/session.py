@@ -48,6 +48,12 @@ class Session:
         self._console = self._console or wire.pooler()
         return self._console
 
+    def postgres_ended(self) -> None:
+        """Postgres was stopped: whatever is asked of it next needs a new connection."""
+        if self._postgres:
+            self._postgres.close()
+        self._postgres = None
+
     def hang_up(self) -> None:
         """Forget both connections: after a failure nobody knows what they will say next."""
         for connection in (self._postgres, self._console):

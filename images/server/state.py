@@ -21,6 +21,9 @@ STATE: Final = DATA / "state"
 ROLE: Final = LIB / "role.json"
 """What the guard recorded (`guard`, `roles`); missing before the first swap."""
 
+EXPECTED: Final = RUN / "expected"
+"""The epoch of the swap that the operator's run announced (`record.expect`); gone with a boot."""
+
 BOOT_ID: Final = ROOT / "proc/sys/kernel/random/boot_id"
 SOCKETS: Final = "/run/postgresql"
 
@@ -151,6 +154,14 @@ def write(path: Path, text: str, mode: int = 0o600, gid: int = -1) -> None:
         os.fsync(handle)
     new.rename(path)
     sync_folder(path.parent)
+
+
+def setting(name: str, value: str) -> str:
+    """A line for `setting_file`, the value as text (PostgreSQL documentation, "Setting
+    Parameters")."""
+    for old, new in (("\\", r"\\"), ("'", "''"), ("\n", r"\n"), ("\r", r"\r")):
+        value = value.replace(old, new)
+    return f"{name} = '{value}'\n"
 
 
 def setting_file(name: str, text: str) -> None:

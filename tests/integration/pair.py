@@ -91,7 +91,8 @@ class Pair:
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
     def begin(self, **more: object) -> None:
-        """Let green's unit take over."""
+        """Let green's unit take over, as the operator does."""
+        self.blue.run(f"{PROGRAM}.guard expect {self.epoch}")
         self.green.run(f"{PROGRAM}.swap start", stdin=self.order(**more))
 
     def watch(self) -> int:

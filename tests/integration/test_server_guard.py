@@ -92,8 +92,9 @@ def test_the_peer_runs_no_other_command(servers: Pair, command: str) -> None:
 
 
 def test_what_does_not_fit_is_refused(servers: Pair) -> None:
-    verbs = ("pause", "hold", "stop_postgres", "forward", "follow", "point_pooler", "fence")
-    words = {"epoch": 1, "seconds": 1, "name": "x", "lsn": "0/0", "boot": "x"}
+    stops = ("arm", "sync_names", "pause", "hold", "stop_postgres", "fence")
+    verbs = (*stops, "forward", "follow", "point_pooler")
+    words = {"epoch": 1, "seconds": 1, "name": "x", "names": [], "lsn": "0/0", "boot": "x"}
     for answer in asked(servers, *({"do": verb, **words} for verb in verbs)):
         assert answer["ok"] is False
         assert answer["role"]["state"] == "serving"
@@ -102,6 +103,7 @@ def test_what_does_not_fit_is_refused(servers: Pair) -> None:
 
 def test_a_silent_swap_is_undone_and_no_request_fails(servers: Pair, tmp_path: Path) -> None:
     """Everything that blue does for a swap, up to the fence; then no further word."""
+    servers.blue.run(f"{PROGRAM}.guard expect 1")
     with writers(servers.lab, servers.blue.address.v4, tmp_path):
         epoch = {"epoch": 1}
         found = asked(
@@ -127,6 +129,7 @@ def test_a_silent_swap_is_undone_and_no_request_fails(servers: Pair, tmp_path: P
 
 
 def test_fenced_it_stays_down_until_the_peer_gives_up(servers: Pair) -> None:
+    servers.blue.run(f"{PROGRAM}.guard expect 2")
     servers.green.run(f"{PROGRAM}.guard standby 2")
     epoch = {"epoch": 2}
     stopped = asked(
@@ -149,6 +152,7 @@ def test_fenced_it_stays_down_until_the_peer_gives_up(servers: Pair) -> None:
 
 
 def test_armed_it_stays_down_after_a_reboot_until_the_peer_is_heard(servers: Pair) -> None:
+    servers.blue.run(f"{PROGRAM}.guard expect 3")
     servers.green.run(f"{PROGRAM}.guard standby 3")
     assert asked(servers, {"do": "arm", "seconds": 1, "epoch": 3})[0]["ok"]
     servers.green.run("nft -f -", stdin=CUT % servers.blue.address.v4)

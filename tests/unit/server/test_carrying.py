@@ -58,6 +58,19 @@ def test_the_standby_names_itself_and_its_slot() -> None:
     assert "--slot=bakehouse" in replication.backup_command(17, Path("/x"))
 
 
+def test_a_setting_stays_the_text_that_it_is() -> None:
+    """A backslash escapes there, unlike in SQL, and a line's end would begin another setting."""
+    assert state.setting("a", "it's") == "a = 'it''s'\n"
+    assert state.setting("a", "x\\'\nb = '1") == r"a = 'x\\''\nb = ''1'" + "\n"
+
+
+@pytest.mark.parametrize("name", ["bakehouse2", "x\\", "bakehouse'\nfsync = 'off", "", None, 1])
+def test_a_standby_has_one_name(name: object) -> None:
+    assert replication.known("bakehouse") == "bakehouse"
+    with pytest.raises(ProgramError, match="is called bakehouse"):
+        replication.known(name)
+
+
 @pytest.mark.parametrize(
     ("paths", "folders"),
     [

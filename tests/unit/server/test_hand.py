@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from images.server import (
+    guard,
     hand,
     holding,
+    orders,
     peer,
     pooling,
     record,
@@ -44,6 +46,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "proc/boot_id").write_text("now")
     monkeypatch.setattr(state, "ETC", tmp_path / "etc")
     monkeypatch.setattr(state, "LIB", tmp_path / "lib")
+    monkeypatch.setattr(state, "RUN", tmp_path / "run")
+    monkeypatch.setattr(state, "EXPECTED", tmp_path / "run/expected")
     monkeypatch.setattr(state, "ROLE", tmp_path / "lib/role.json")
     monkeypatch.setattr(state, "BOOT_ID", tmp_path / "proc/boot_id")
     return tmp_path
@@ -75,6 +79,100 @@ def test_an_armed_server_of_another_boot_obeys_nobody(server: Path) -> None:
 def test_an_epoch_is_a_number(server: Path, epoch: Any) -> None:
     assert asked(do="give_up", epoch=epoch)["ok"] is False
     assert not state.ROLE.exists()
+
+
+OTHER_NAMES: list[Any] = [["x"], ["bakehouse", "x"], ["bakehouse\\"], "bakehouse", "", None, {}]
+
+
+@pytest.mark.parametrize("names", OTHER_NAMES)
+def test_commits_wait_for_nobody_else(
+    server: Path, names: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Any] = []
+    monkeypatch.setattr(Session, "postgres", lambda _: None)
+    monkeypatch.setattr("images.server.acts.sync_names", lambda _, names: waited.append(names))
+    record.store(Role(7, "armed", "now", 1e9))
+    assert "is called bakehouse" in asked(do="sync_names", epoch=7, names=names)["error"]
+    assert not waited
+    assert asked(do="sync_names", epoch=7, names=["bakehouse"])["ok"]
+    assert asked(do="sync_names", epoch=7, names=[])["ok"]
+    assert waited == [["bakehouse"], []]
+
+
+def test_commits_wait_for_the_peer_in_a_swap_only(server: Path) -> None:
+    for role in (Role(6, "serving"), Role(7, "serving"), Role(7, "restored", "now")):
+        record.store(role)
+        assert "refused" in asked(do="sync_names", epoch=7, names=["bakehouse"])["error"]
+
+
+@pytest.mark.parametrize(
+    ("state", "question"),
+    [
+        ("serving", {"do": "slot", "name": "x"}),
+        ("following", {"do": "follow", "name": "x' y = '", "slot": "bakehouse"}),
+        ("following", {"do": "follow", "name": "bakehouse", "slot": "x"}),
+    ],
+)
+def test_the_peer_follows_by_its_name_only(
+    server: Path, state: roles.State, question: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(Session, "postgres", lambda _: None)
+    monkeypatch.setattr("images.server.acts.follow", lambda *_: done.append("follow"))
+    monkeypatch.setattr("images.server.acts.make_slot", lambda *_: done.append("slot"))
+    record.store(Role(7, state, "now"))
+    assert "is called bakehouse" in asked(epoch=7, **question)["error"]
+    assert not done
+    assert asked(epoch=7, **{**question, "name": "bakehouse", "slot": "bakehouse"})["ok"]
+
+
+@pytest.fixture
+def guarded(server: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The units that were stopped on a server that serves in epoch 6, and whose guard runs."""
+    stopped: list[str] = []
+    monkeypatch.setattr("images.server.acts.active", list)
+    monkeypatch.setattr("images.server.acts.systemctl", lambda *words: stopped.append(words[-1]))
+    record.store(Role(6, "serving", "now"))
+    return stopped
+
+
+def test_nobody_is_armed_in_an_epoch_that_was_not_announced(
+    server: Path, guarded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = {"do": "arm", "epoch": 7, "seconds": 60}
+    assert "no run of the operator announced" in asked(**question)["error"]
+    record.expect(8)
+    assert "guard expect 7" in asked(**question)["error"]
+    assert not guarded
+    record.expect(7)
+    assert asked(**question)["role"]["state"] == "armed"
+    assert asked(**question)["ok"], "the unit on green was killed"
+    assert (server / "run/expected").stat().st_mode & 0o777 == 0o600
+    record.store(Role(7, "restored", "now"))
+    assert asked(**question)["ok"] is False, "once in an epoch"
+    record.expect(0)
+    for epoch in (0, -1, 8):
+        assert "announced" in asked(do="arm", epoch=epoch, seconds=60)["error"]
+
+
+def test_the_guard_is_told_by_its_own_verb(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["guard", "expect", "7"])
+    guard.main()
+    record.refuse_unexpected(7)
+    with pytest.raises(ProgramError, match="announced"):
+        record.refuse_unexpected(6)
+
+
+@pytest.mark.parametrize("seconds", ["Infinity", "NaN", "-Infinity", "1e300", "121", "0", "-1"])
+def test_an_armed_server_waits_two_minutes_at_most(
+    server: Path, guarded: list[str], seconds: str
+) -> None:
+    record.expect(7)
+    question = {"do": "arm", "epoch": 7, "seconds": json.loads(seconds)}
+    assert "at most 120" in asked(**question)["error"]
+    assert record.load() == Role(6, "serving", "now")
+    assert asked(**{**question, "seconds": 120})["ok"]
+    assert orders.SECONDS <= record.LONGEST
 
 
 def test_a_fence_proves_itself_to_the_boot_that_asked(server: Path) -> None:

@@ -124,7 +124,7 @@ def test_blue_follows_with_what_green_has_more_of(pair: Pair) -> None:
     """Else it would stop to replay at green's first record, and never take over again."""
     pair.primary |= {"max_connections": 200, "max_worker_processes": 16}
     pair.running |= {"max_connections": 200, "max_worker_processes": 16}
-    acts.follow("bakehouse")
+    acts.follow()
     assert pair.written() == {**USUAL, "max_connections": 200, "max_worker_processes": 16}
     assert pair.units("start") and not pair.units("restart")
 
@@ -132,7 +132,7 @@ def test_blue_follows_with_what_green_has_more_of(pair: Pair) -> None:
 def test_what_its_own_image_has_more_of_stays(pair: Pair) -> None:
     pair.own |= {"max_connections": 300}
     pair.running |= {"max_connections": 300}
-    acts.follow("bakehouse")
+    acts.follow()
     assert pair.written() == {**USUAL, "max_connections": 300}
 
 
@@ -140,14 +140,14 @@ def test_what_the_log_here_asks_for_counts_too(pair: Pair) -> None:
     """A primary that had more, and was started with less since: a start would end by the log."""
     pair.control |= {"max_prepared_transactions": 5}
     pair.running |= {"max_prepared_transactions": 5}
-    acts.follow("bakehouse")
+    acts.follow()
     assert pair.written() == {**USUAL, "max_prepared_transactions": 5}
 
 
 def test_a_standby_that_runs_with_less_starts_anew(pair: Pair) -> None:
     """After a reboot of blue it begins to follow before green could say so."""
     pair.primary |= {"max_locks_per_transaction": 128}
-    acts.follow("bakehouse")
+    acts.follow()
     assert pair.units("restart") == [["systemctl", "--no-ask-password", "restart", UNIT]]
 
 
@@ -157,7 +157,7 @@ def test_one_that_cannot_ask_its_primary_is_not_started(
     monkeypatch.setattr("images.server.limits.PATIENCE", 0.0)
     pair.reachable = False
     with pytest.raises(ProgramError, match="no such file"):
-        acts.follow("bakehouse")
+        acts.follow()
     assert not pair.ran and not pair.file.exists()
 
 

@@ -67,6 +67,8 @@ class Answering(Contact):
         if "cloud-init status" in line:
             return Result(0, "0", "")
         self.site.done.append(f"{self.name}: {line.partition('bakehouse.')[2]}")
+        if "guard expect" in line and self.name in self.site.unheard:
+            return Result(2, "", self.site.unheard[self.name])
         if "guard restore" in line and self.name in self.site.full:
             return Result(1, "", "OSError: [Errno 28] No space left on device: 'role.json'")
         if "alone" in line:
@@ -83,7 +85,8 @@ class Answering(Contact):
 class Place(Site):
     """A deployment whose servers answer as told: role and epoch by name, `swap` by green's unit.
 
-    The disks of those in `full` are full, those in `locked` let nobody in. `told` are further facts
+    The disks of those in `full` are full, those in `locked` let nobody in, and those in `unheard`
+    answer with these words that they cannot be told of a swap. `told` are further facts
     by name, `records` those of images that servers keep, by the servers' names, and `rows` who
     streams from whoever serves.
     """
@@ -94,6 +97,7 @@ class Place(Site):
     full: set[str] = field(default_factory=set)
     locked: set[str] = field(default_factory=set)
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unheard: dict[str, str] = field(default_factory=dict)
     records: dict[str, str] = field(default_factory=dict)
     rows: list[dict[str, str]] = field(default_factory=list)
 

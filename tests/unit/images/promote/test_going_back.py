@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ import pytest
 from images import store, stored_plan
 from images.home import write_whole
 from images.marks import bad
+from images.promote import green as greens
+from images.promote import watching
 from images.promote.ending import UnhealthyError
 from images.promote.goal import Goal
 from images.promote.job import ACTIVE, STANDBY, Job
 from images.promote.lease import newest
 from images.promote.promote import back
+from images.promote.reach import last_line
 from images.promote.runs import leased
 from images.providers.base import Server
+from images.server import guard
 from specs.errors import BakehouseError
 from specs.plan import resolve
 from tests.unit.images.promote.placed import HOBBY, NEW, Place, begun, deployed
@@ -79,3 +84,74 @@ def test_it_is_not_said_that_blue_serves_again_when_it_does_not(site: Place) -> 
     assert [one.id for one in site.provider.servers("hobby")] == [blue.id, green.id]
     claim = newest(site.provider, "hobby")
     assert claim is not None and not claim.held
+
+
+OLDER = (
+    "usage: guard [-h] {status,boot} ...\n"
+    "guard: error: argument verb: invalid choice: 'expect' (choose from 'status', 'boot')\n"
+)
+"""How a guard says that it has no such verb."""
+
+
+def test_a_guard_names_a_verb_that_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        guard.parser().parse_args(["expected", "7"])
+    said = last_line(capsys.readouterr().err)
+    assert greens.UNKNOWN.replace("expect", "expected") in said
+    assert greens.UNKNOWN in last_line(OLDER)
+
+
+def started(site: Place, epoch: int = 1) -> tuple[str, str]:
+    """What was said to blue and green in a swap of the epoch that is next, which swaps."""
+    blue = site.add(1, OLD.id, ACTIVE, 1, "serving")
+    green = site.add(2, NEW.id, STANDBY, 3, "standby")
+    goal = Goal(site.job(), blue.name, green.id)
+    with leased(site, goal.labels()) as (lease, _):
+        assert lease.epoch == epoch
+        site.swap["state"] = "none"
+        run = begun(site, goal, lease)
+        with suppress(BakehouseError):
+            watching.swap(run)
+        lease.release()
+    return blue.name, green.name
+
+
+def test_blue_is_told_of_the_epoch_before_green_begins(site: Place) -> None:
+    blue, green = started(site)
+    assert site.done == [f"{blue}: guard expect 1", f"{green}: swap start"]
+
+
+def test_a_blue_of_an_older_image_is_swapped_all_the_same(site: Place) -> None:
+    site.unheard["hobby-g1-e1"] = OLDER
+    _, green = started(site)
+    assert f"{green}: swap start" in site.done
+
+
+@pytest.mark.parametrize("words", ["<3>OSError: No space left", "guard: error: expect", ""])
+def test_a_blue_that_cannot_be_told_serves_on(site: Place, words: str) -> None:
+    blue = site.add(1, OLD.id, ACTIVE, 1, "serving")
+    green = site.add(2, NEW.id, STANDBY, 3, "standby")
+    site.unheard[blue.name] = words
+    goal = Goal(site.job(), blue.name, green.id)
+    with leased(site, goal.labels()) as (lease, _):
+        run = begun(site, goal, lease)
+        with pytest.raises(watching.RestoredError, match="could not be told of the swap"):
+            watching.swap(run)
+        assert site.done == [f"{blue.name}: guard expect 1"]
+        greens.drop(run)
+        lease.release()
+    assert site.done.count(f"{blue.name}: guard expect 0") == 1
+    assert not any("start" in line for line in site.done)
+
+
+def test_in_a_roll_back_the_server_that_is_not_well_is_told(site: Place) -> None:
+    """The roles are exchanged: it is the one that is armed, in the new epoch."""
+    blue, green = swapped(site)
+    site.swap.update(state="none", epoch=None)
+    goal = Goal(site.job(), blue.name, green.id)
+    with leased(site, goal.labels()) as (lease, _):
+        run = begun(site, goal, lease)
+        with pytest.raises(BakehouseError):
+            back(run, UnhealthyError("shop is silent"))
+    told = [line for line in site.done if "expect" in line or "start" in line]
+    assert told[:2] == [f"{green.name}: guard expect 2", f"{blue.name}: swap start"]

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from images import store
-from images.home import Home
+from images.home import Home, write_whole
 from images.promote.records import FILES, adopt, pack
 from specs.errors import BakehouseError, UsageError
+from tests.unit.images.promote.placed import NEW, deployed
 
 IMAGE = "web-000000000000"
 
@@ -21,12 +22,14 @@ def packed(tmp_path: Path) -> str:
     home = Home(tmp_path / "baked")
     staged = home.work / "staged"
     staged.mkdir(parents=True)
+    (staged / store.DOCUMENT).write_text("#cloud-config\n")
     (staged / store.RAW).write_bytes(b"disk")
     for name in FILES[:-1]:
         (staged / name).write_text(json.dumps({"it is": name}))
     seen = store.seen(staged / store.RAW)
     image = store.Image(IMAGE, "web", "d" * 64, 4, store.now(), "0" * 64, ("a",), {}, seen)
     store.publish(home, staged, image)
+    assert store.baked(home, IMAGE)
     return pack(home, IMAGE)
 
 
@@ -43,6 +46,19 @@ def test_another_machine_knows_the_image_without_its_disk(home: Home, packed: st
     assert store.report(home, IMAGE) == {"it is": "report.json"}
     with pytest.raises(UsageError, match="no image"):
         store.look_up(home, "web@3")
+
+
+@pytest.mark.parametrize("before", ["", "bake.yaml"])
+def test_what_a_server_told_counts_as_baked_by_nobody_here(
+    home: Home, packed: str, before: str
+) -> None:
+    """Also where the image was baked here once, and its record was damaged since."""
+    if before:
+        write_whole(home.images / IMAGE / before, "#cloud-config\n")
+    adopt(home, "web", 3, IMAGE, packed)
+    assert store.recorded(home, IMAGE) and not store.baked(home, IMAGE)
+    for name in ("", ".", "../images/web-000000000000", "web-111111111111"):
+        assert not store.baked(home, name)
 
 
 def test_the_next_generation_counts_from_it(home: Home, packed: str) -> None:
@@ -76,3 +92,16 @@ def test_a_number_that_is_another_images_here_is_not_taken(home: Home, packed: s
         adopt(home, "web", 3, IMAGE, packed)
     assert list(store.generations(home, "web")) == [ours]
     assert store.recorded(home, IMAGE) is None
+
+
+def test_a_run_asks_for_secrets_by_the_plan_of_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says whether that is ours, or the word of a server."""
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr("images.promote.job.gather", lambda *_, **more: asked.append(more))
+    site = deployed(tmp_path)
+    site.job().secrets()
+    write_whole(site.home.images / NEW.id / store.DOCUMENT, "#cloud-config\n")
+    site.job().secrets()
+    assert asked == [{"named": NEW.id, "baked": False}, {"named": NEW.id, "baked": True}]

@@ -165,7 +165,11 @@ def test_a_server_that_went_back_to_work_is_told_that_green_is_off(site: Place) 
     with leased(site, goal.labels()) as (lease, _):
         ended = restored(begun(site, goal, lease), RestoredError("it stopped answering"))
     assert ended.rolled_back
-    assert site.done == [f"{blue.name}: guard restore 7 --peer-off", f"{blue.name}: peer part"]
+    assert site.done == [
+        f"{blue.name}: guard expect 0",
+        f"{blue.name}: guard restore 7 --peer-off",
+        f"{blue.name}: peer part",
+    ]
     assert [one.id for one in site.provider.servers("hobby")] == [blue.id]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyrage
@@ -13,7 +14,8 @@ from images.secrets.gather import gather
 from images.secrets.vault import seal_vault, secrets_path
 from images.ssh import Door
 from specs.errors import BakehouseError, UsageError
-from specs.model import App, Borg, Secrets, Source, Spec
+from specs.model import App, Borg, Notify, Secrets, Source, Spec
+from specs.plan import ImagePlan, resolve
 
 APP = App("shop", archive="x", secrets=("key",), secret_environment={"MAIL": "mail-password"})
 SPEC = Spec("web", apps=(APP,), borg=Borg("/mnt/b"))
@@ -49,6 +51,50 @@ def test_only_what_is_needed_is_delivered(spec_file: Path) -> None:
     plain = Spec("web", apps=(App("shop", archive="x", secrets=("key",)),), borg=Borg("/mnt/b"))
     assert gather(plain, spec_file) == {"key": "one", "borg_passphrase": "three"}
     assert gather(Spec("web"), spec_file) == {}
+
+
+def planned(*names: str, borg: Borg | None = None) -> ImagePlan:
+    """The plan of an image whose only app reads these secrets."""
+    apps = (App("shop", archive="x", secrets=names),)
+    return resolve(Spec("web", apps=apps, borg=borg), None, ()).image
+
+
+OPERATORS = Spec("web", apps=SPEC.apps, notify=Notify(urls=("alert-url",)))
+
+
+@pytest.mark.parametrize("baked", [True, False])
+@pytest.mark.parametrize(
+    "name", ["bakehouse.host-ca", "hcloud-token", "digitalocean-token", "alert-url"]
+)
+def test_what_is_the_operators_no_server_gets(spec_file: Path, name: str, baked: bool) -> None:
+    with pytest.raises(BakehouseError, match="no server gets it") as caught:
+        gather(OPERATORS, spec_file, planned("key", name), named="web-000000000001", baked=baked)
+    assert f"the plan of web-000000000001{'' if baked else ', as a server told it,'} asks for" in (
+        caught.value.message
+    )
+    assert ("broke into" in caught.value.hint) is not baked
+    with pytest.raises(BakehouseError, match="no server gets it"):
+        gather(
+            replace(OPERATORS, apps=(App("shop", archive="x", secrets=(name,)),)),
+            spec_file,
+        )
+
+
+def test_a_plan_that_a_server_told_gets_what_the_spec_names_too(spec_file: Path) -> None:
+    given = gather(SPEC, spec_file, planned("key"), named="web-000000000001")
+    assert given == {"key": "one"}
+    with pytest.raises(BakehouseError, match=r"web-000000000001, as a server told it.* old, which"):
+        gather(SPEC, spec_file, planned("key", "old"), named="web-000000000001")
+    plain = Spec("web", apps=SPEC.apps)
+    with pytest.raises(BakehouseError, match="asks for borg_passphrase, borg_ssh_key, which") as no:
+        gather(plain, spec_file, planned("key", borg=Borg("/mnt/b")), named="web-000000000001")
+    assert "with the spec as it was then" in no.value.hint
+
+
+def test_an_older_generation_that_was_baked_here_gets_what_it_needs(spec_file: Path) -> None:
+    """The newest spec dropped it: a roll-back must work all the same."""
+    given = gather(SPEC, spec_file, planned("key", "old"), named="web-000000000001", baked=True)
+    assert given == {"key": "one", "old": "four"}
 
 
 def test_the_list_has_names_sources_and_readers(spec_file: Path) -> None:

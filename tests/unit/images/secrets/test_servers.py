@@ -31,8 +31,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     place.add(2, NEW.id, ACTIVE, 3, "serving")
     place.records["hobby-g2-e3"] = recorded(NEW.id)
 
-    def gather(*found: Any) -> Mapping[str, str]:
+    def gather(*found: Any, named: str, baked: bool) -> Mapping[str, str]:
         assert isinstance(found[2], ImagePlan)
+        assert (named, baked) in ((OLD, False), (NEW.id, False)), "a server told these plans"
         return {"stripe-key": "planted"}
 
     def deliver(_: Door, secrets: Mapping[str, str]) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ def test_the_verb_ends_with_an_error_when_one_failed(
 def test_a_secret_that_is_nowhere_is_the_spec_s_fault(
     site: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nowhere(*_: object) -> Mapping[str, str]:
+    def nowhere(*_: object, **__: object) -> Mapping[str, str]:
         raise UsageError("1 secret is nowhere: stripe-key", "write it")
 
     monkeypatch.setattr(servers, "gather", nowhere)
