@@ -105,7 +105,7 @@ def begin(
     log: Journal,
     progress: Progress,
     *,
-    secrets: Mapping[str, str],
+    secrets: Mapping[str, str] | None,
     resumed: bool = False,
 ) -> Run:
     """The run's first state, from what is. Raises BakehouseError when blue is gone."""
@@ -218,8 +218,8 @@ def back(run: Run, error: UnhealthyError) -> Outcome:
     strategy = run.job.strategy
     wanted = job(run.site, "rollback", generation=generation, strategy=strategy, disk=False)
     serves = run.there().name
-    secrets = wanted.secrets()
     goal = Goal(wanted, serves, green.standing(look(run.site), wanted.image.id, serves))
+    secrets = secrets_again(run, goal)
     with leased(run.site, goal.labels(), after=run.lease) as (lease, log):
         again = begin(goal, look(run.site), lease, log, run.progress, secrets=secrets)
         again.go_back = False
@@ -231,6 +231,19 @@ def back(run: Run, error: UnhealthyError) -> Outcome:
             f"{serves} serves on; `invoke rollback --to {generation}` tries again",
         )
     return replace(ended, rolled_back=True, why=why, notes=(*run.notes, *ended.notes))
+
+
+def secrets_again(run: Run, goal: Goal) -> Mapping[str, str] | None:
+    """What the server that served before needs; None leaves it with what it has, since a way back
+    must not end at a secret that cannot be had any more. Raises as `Job.secrets` where no server
+    stands."""
+    try:
+        return goal.job.secrets()
+    except BakehouseError as error:
+        if not goal.green:
+            raise
+        run.note(f"{goal.job.image.id} keeps the secrets that its server has: {error.message}")
+        return None
 
 
 def tell_bad(run: Run, why: str) -> None:

@@ -63,7 +63,7 @@ class Run:
     whose poolers lead to blue. `seconds` has the time of each step that green's unit
     did, `pause` the write pause in seconds, `stopped` when it began on the monotonic clock, where
     the run itself makes it. `blue_off` says that blue was switched off, since it was silent.
-    `secrets` are values by name.
+    `secrets` are values by name, None where a server keeps those that it has.
     """
 
     job: Job
@@ -71,7 +71,7 @@ class Run:
     journal: Journal
     progress: Progress
     blue: Contact
-    secrets: Mapping[str, str] = field(repr=False)
+    secrets: Mapping[str, str] | None = field(repr=False)
     green: Contact | None = None
     fresh: bool = True
     spares: tuple[Contact, ...] = ()

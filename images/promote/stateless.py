@@ -86,7 +86,8 @@ def boot(run: Run) -> None:
     run.lease.check()
     run.site.provider.power_on(green.server.id)  # it may have gone off since it was made
     pair.wait_for(green)
-    deliver(green.door, run.secrets)
+    if run.secrets is not None:
+        deliver(green.door, run.secrets)
     records.leave(run.site.home, green, run.job.image.id)
     renew_all(run.site, run.note, green)
     if state_of(green) not in PRIMARY:

@@ -19,7 +19,7 @@ from images.promote.ending import UnhealthyError
 from images.promote.goal import Goal
 from images.promote.job import ACTIVE, STANDBY, Job
 from images.promote.lease import newest
-from images.promote.promote import back
+from images.promote.promote import back, secrets_again
 from images.promote.reach import last_line
 from images.promote.runs import leased
 from images.providers.base import Server
@@ -155,3 +155,24 @@ def test_in_a_roll_back_the_server_that_is_not_well_is_told(site: Place) -> None
             back(run, UnhealthyError("shop is silent"))
     told = [line for line in site.done if "expect" in line or "start" in line]
     assert told[:2] == [f"{green.name}: guard expect 2", f"{blue.name}: swap start"]
+
+
+def test_a_way_back_does_not_end_at_a_secret_that_is_gone(
+    site: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server that served before keeps those it has; a new one could not be given them."""
+
+    def gone(_: Job) -> dict[str, str]:
+        raise BakehouseError("stripe-key is nowhere", "")
+
+    blue, _ = swapped(site)
+    site.swap.update(state="none", epoch=None)
+    goal = Goal(site.job(), blue.name, "")
+    monkeypatch.setattr(Job, "secrets", gone)
+    with leased(site, goal.labels()) as (lease, _log):
+        run = begun(site, goal, lease)
+        assert secrets_again(run, replace(goal, green=blue.id)) is None
+        assert "keeps the secrets that its server has: stripe-key" in run.notes[-1]
+        with pytest.raises(BakehouseError, match="nowhere"):
+            secrets_again(run, goal)
+        lease.release()
