@@ -8,7 +8,7 @@ from dataclasses import replace
 from cloudinit import firewall
 from images.server import tunnel
 from specs import layout
-from specs.model import Caddy, Firewall
+from specs.model import Caddy, Data, Firewall
 from specs.plan import ImagePlan
 
 
@@ -54,6 +54,19 @@ def test_the_tunnel_is_open_to_the_peer_alone(plan: ImagePlan) -> None:
         "ip6 saddr @peers6 udp dport 4789 accept",
     ]
     assert tunnel.PORT == layout.TUNNEL_PORT
+
+
+def test_the_peers_account_goes_where_the_peer_is_and_nowhere_else(plan: ImagePlan) -> None:
+    """The sets are empty until its unit starts."""
+    pair = replace(plan, data=Data(strategy="replica"))
+    assert chain(pair, "from_peer") == [
+        "ip daddr 127.0.0.1 tcp dport { 20000 } accept",
+        "ip daddr . tcp dport @peer_ssh4 accept",
+        "ip6 daddr . tcp dport @peer_ssh6 accept",
+        "counter reject",
+    ]
+    for version in (4, 6):
+        assert f"set peer_ssh{version} {{ type ipv{version}_addr . inet_service; }}" in rules(pair)
 
 
 def test_the_judgement_falls_before_docker_rewrites(plan: ImagePlan) -> None:

@@ -1,0 +1,71 @@
+"""Whom the packet filter of the default server confines, in namespaces: containers, the peer's
+account, and people without sudo."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from images.server import peer
+from specs.packages import ACCOUNTS, PEER_ACCOUNT
+from tests.integration.world import ADDRESS, BOX, World, opened
+
+pytestmark = pytest.mark.root
+
+CONNECT = """
+import os, socket, sys
+os.setuid(int(sys.argv[1]))
+made = socket.socket(socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET)
+made.settimeout(2)
+try:
+    made.connect((sys.argv[2], int(sys.argv[3])))
+    print("open")
+except OSError as error:
+    print(type(error).__name__)
+"""
+REFUSED = "ConnectionRefusedError"
+PEER = ACCOUNTS[PEER_ACCOUNT]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with opened(World) as made:
+        yield made
+
+
+def reach(world: World, place: str, address: str, port: int, uid: int = 0) -> str:
+    """`open`, or the error, when an account of a place connects."""
+    words = [sys.executable, "-c", CONNECT, str(uid), address, str(port)]
+    return world.run(place, *words).stdout.strip()
+
+
+def listening(stack: ExitStack, world: World, address: str, port: int) -> None:
+    """Something takes connections on blue until the stack closes."""
+    with world.inside("blue"):
+        stack.enter_context(socket.create_server((address, port), backlog=512))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_peers_account_reaches_the_peers_ssh_alone(world: World, version: int) -> None:
+    """Port 80 stands for SSH here: what listens on all of these."""
+    there, other = ADDRESS["green"][version], ADDRESS["green"][10 - version]
+    world.nft("blue", peer.rules(there, 80))
+    assert reach(world, "blue", there, 80, PEER) == "open"
+    for address, port in ((other, 80), (there, 81), (BOX, 80), ("::1", 80), ("127.0.0.1", 80)):
+        assert reach(world, "blue", address, port, PEER) == REFUSED
+    for address in (other, BOX, "::1", "127.0.0.1"):
+        assert reach(world, "blue", address, 80) == "open"
+    world.nft("blue", "flush set inet bakehouse peer_ssh4; flush set inet bakehouse peer_ssh6")
+    assert reach(world, "blue", there, 80, PEER) == REFUSED
+
+
+def test_the_peers_account_reaches_the_apps(world: World) -> None:
+    with ExitStack() as stack:
+        listening(stack, world, "127.0.0.1", 20_000)
+        listening(stack, world, "127.0.0.1", 5000)
+        assert reach(world, "blue", "127.0.0.1", 20_000, PEER) == "open"
+        assert reach(world, "blue", "127.0.0.1", 5000, PEER) == REFUSED
