@@ -3,6 +3,7 @@ account, and people without sudo."""
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from images.server import peer
+from images.server import peer, tunnel
 from specs.packages import ACCOUNTS, PEER_ACCOUNT
 from tests.integration.world import ADDRESS, BOX, World, opened
 
@@ -27,6 +28,9 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
+FRAME = bytes.fromhex("080000000012b500") + b"\xff" * 12 + b"\x08\x00" + b"?" * 46
+"""VXLAN's header and a frame to everybody."""
+
 REFUSED = "ConnectionRefusedError"
 PEER = ACCOUNTS[PEER_ACCOUNT]
 
@@ -69,3 +73,20 @@ def test_the_peers_account_reaches_the_apps(world: World) -> None:
         listening(stack, world, "127.0.0.1", 5000)
         assert reach(world, "blue", "127.0.0.1", 20_000, PEER) == "open"
         assert reach(world, "blue", "127.0.0.1", 5000, PEER) == REFUSED
+
+
+def test_a_container_does_not_speak_into_the_tunnel(world: World) -> None:
+    """Its packets would come from this server's address. Blue itself is heard."""
+    green = ADDRESS["green"][4]
+    assert reach(world, "box", green, 80) == "open"
+    world.up()
+    try:
+        for place, heard in (("box", 0), ("blue", 1)):
+            with world.inside(place), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+                made.sendto(FRAME, (green, tunnel.PORT))
+            shown = world.run("green", "ip", "-j", "-s", "link", "show", "dev", tunnel.LINK).stdout
+            assert json.loads(shown)[0]["stats64"]["rx"]["packets"] == heard
+        assert reach(world, "box", green, 80) == REFUSED
+    finally:
+        for server in ("blue", "green"):
+            world.tunnel(server, "down")

@@ -83,6 +83,12 @@ def test_containers_never_reach_the_metadata(plan: ImagePlan) -> None:
     )
 
 
+def test_containers_never_reach_the_other_server_of_a_swap(plan: ImagePlan) -> None:
+    rules = chain(plan, "from_containers")
+    for line in ("ip daddr @peers4 counter reject", "ip6 daddr @peers6 counter reject"):
+        assert rules.index(line) < rules.index("jump public")
+
+
 def test_containers_have_no_ssh(plan: ImagePlan) -> None:
     assert not any(" 22 " in line for line in chain(plan, "from_containers"))
     assert not any(re.search(r"\b22\b", line) for line in chain(plan, "public"))
