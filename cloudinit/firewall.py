@@ -12,6 +12,7 @@ from typing import Final
 
 from cloudinit.accounts import account_numbers
 from cloudinit.part import File, Part
+from cloudinit.postgres import client_limit
 from cloudinit.swap import web_ports
 from cloudinit.template import render
 from specs import layout
@@ -49,6 +50,7 @@ def part(plan: ImagePlan) -> Part:
         bridges=", ".join(f'"{name}"' for name in BRIDGES),
         pooler_address=layout.POOLER_ADDRESS,
         pooler_port=layout.POOLER_PORT,
+        pooler_limit=client_limit(plan) if plan.postgres and plan.docker else 0,
         metadata=METADATA,
         tunnel_port=layout.TUNNEL_PORT,
         link_local="169.254.0.0/16",

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from images.server import peer, tunnel
+from specs import layout
 from specs.packages import ACCOUNTS, PEER_ACCOUNT
 from tests.integration.world import ADDRESS, BOX, World, opened
 
@@ -41,6 +42,19 @@ def world() -> Iterator[World]:
         yield made
 
 
+MANY = """
+import socket, struct, sys
+made = []
+for _ in range(int(sys.argv[3])):
+    try:
+        made.append(socket.create_connection((sys.argv[1], int(sys.argv[2])), 2))
+        made[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    except ConnectionRefusedError:
+        pass
+print(len(made))
+"""
+
+
 def reach(world: World, place: str, address: str, port: int, uid: int = 0) -> str:
     """`open`, or the error, when an account of a place connects."""
     words = [sys.executable, "-c", CONNECT, str(uid), address, str(port)]
@@ -49,8 +63,10 @@ def reach(world: World, place: str, address: str, port: int, uid: int = 0) -> st
 
 def listening(stack: ExitStack, world: World, address: str, port: int) -> None:
     """Something takes connections on blue until the stack closes."""
+    if address == layout.POOLER_ADDRESS:
+        world.ip("blue", f"address replace {address}/32 dev lo")
     with world.inside("blue"):
-        stack.enter_context(socket.create_server((address, port), backlog=512))
+        stack.enter_context(socket.create_server((address, port), backlog=4096))
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -90,3 +106,18 @@ def test_a_container_does_not_speak_into_the_tunnel(world: World) -> None:
     finally:
         for server in ("blue", "green"):
             world.tunnel(server, "down")
+
+
+def test_one_app_cannot_use_up_the_pooler(world: World) -> None:
+    """Of 500 connections the only app gets 450, again when those are closed."""
+    pooler = (layout.POOLER_ADDRESS, layout.POOLER_PORT)
+    many = [sys.executable, "-c", MANY, pooler[0], str(pooler[1]), "460"]
+    with ExitStack() as stack:
+        listening(stack, world, *pooler)
+        for _ in range(2):
+            assert world.run("box", *many).stdout.strip() == "450"
+        assert reach(world, "blue", *pooler) == "open"
+    assert (
+        '"br-app0" ct count over 450'
+        in world.run("blue", "nft", "list", "set", "inet", "bakehouse", "pooler_users").stdout
+    )

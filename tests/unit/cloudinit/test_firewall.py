@@ -89,6 +89,15 @@ def test_containers_never_reach_the_other_server_of_a_swap(plan: ImagePlan) -> N
         assert rules.index(line) < rules.index("jump public")
 
 
+def test_an_apps_connections_to_the_pooler_are_counted_once(plan: ImagePlan) -> None:
+    """Before all containers' rules, which judge in two places."""
+    before = chain(plan, "prerouting")
+    (counting,) = (number for number, line in enumerate(before) if "ct count over 250 }" in line)
+    assert counting < before.index('iifname { "docker0", "br-*" } goto from_containers')
+    assert rules(plan).count("ct count") == 1
+    assert "ct count" not in rules(replace(plan, postgres=None))
+
+
 def test_containers_have_no_ssh(plan: ImagePlan) -> None:
     assert not any(" 22 " in line for line in chain(plan, "from_containers"))
     assert not any(re.search(r"\b22\b", line) for line in chain(plan, "public"))
