@@ -8,13 +8,18 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
+from cloudinit import firewall
 from images.server import peer, tunnel
 from specs import layout
-from specs.packages import ACCOUNTS, PEER_ACCOUNT
-from tests.integration.world import ADDRESS, BOX, World, opened
+from specs.model import User
+from specs.packages import ACCOUNTS, PEER_ACCOUNT, numbers
+from specs.plan import resolve
+from specs.read import read
+from tests.integration.world import ADDRESS, BOX, ROOT, World, opened
 
 pytestmark = pytest.mark.root
 
@@ -121,3 +126,19 @@ def test_one_app_cannot_use_up_the_pooler(world: World) -> None:
         '"br-app0" ct count over 450'
         in world.run("blue", "nft", "list", "set", "inet", "bakehouse", "pooler_users").stdout
     )
+
+
+def test_people_without_sudo_reach_no_inner_port(world: World) -> None:
+    """Not the pooler, and neither an app's port nor what a swap opens; others do."""
+    spec = read(ROOT / "specs/hobby.yaml")
+    spec = replace(spec, users=(*spec.users, User("reader")))
+    part = firewall.part(resolve(spec, None, ()).image)
+    world.nft("blue", next(file.content for file in part.files if file.path == firewall.RULES))
+    reader, admin = numbers(spec)["reader"], numbers(spec)[spec.users[0].name]
+    inner = [("127.0.0.1", port) for port in (layout.HOLD_PORT, 20_000, 30_001)]
+    with ExitStack() as stack:
+        for address, port in (*inner, (layout.POOLER_ADDRESS, layout.POOLER_PORT)):
+            listening(stack, world, address, port)
+            assert reach(world, "blue", address, port, reader) == REFUSED
+            assert reach(world, "blue", address, port, admin) == "open"
+    assert reach(world, "blue", "127.0.0.1", 80, reader) == "open"

@@ -98,6 +98,16 @@ def test_an_apps_connections_to_the_pooler_are_counted_once(plan: ImagePlan) -> 
     assert "ct count" not in rules(replace(plan, postgres=None))
 
 
+def test_people_without_sudo_reach_no_inner_port(plan: ImagePlan) -> None:
+    (rule,) = [line for line in chain(plan, "people") if "reject" in line]
+    wanted = "127.0.0.1 . 20000, 10.88.88.1 . 6432"
+    assert rule == f"meta skuid {{ 1001 }} ip daddr . tcp dport {{ {wanted} }} counter reject"
+    pair = chain(replace(plan, data=Data(strategy="replica")), "people")[1]
+    assert "127.0.0.1 . 19999, 127.0.0.1 . 20000, 127.0.0.1 . 30000," in pair
+    trusted = replace(plan, users=plan.users[:1])
+    assert "chain people" not in rules(trusted)
+
+
 def test_containers_have_no_ssh(plan: ImagePlan) -> None:
     assert not any(" 22 " in line for line in chain(plan, "from_containers"))
     assert not any(re.search(r"\b22\b", line) for line in chain(plan, "public"))
