@@ -12,6 +12,7 @@ from typing import Final
 
 from cloudinit.accounts import account_numbers
 from cloudinit.part import File, Part
+from cloudinit.postgres import client_limit
 from cloudinit.swap import web_ports
 from cloudinit.template import render
 from specs import layout
@@ -40,6 +41,7 @@ class Restricted:
 def part(plan: ImagePlan) -> Part:
     """The rules, and the unit that loads them before any link comes up."""
     replica = plan.data.strategy == "replica"
+    numbers = account_numbers(plan)
     rules = render(
         "firewall/firewall.nft.j2",
         ssh_port=plan.ssh.port,
@@ -49,11 +51,14 @@ def part(plan: ImagePlan) -> Part:
         bridges=", ".join(f'"{name}"' for name in BRIDGES),
         pooler_address=layout.POOLER_ADDRESS,
         pooler_port=layout.POOLER_PORT,
+        pooler_limit=client_limit(plan) if plan.postgres and plan.docker else 0,
         metadata=METADATA,
         tunnel_port=layout.TUNNEL_PORT,
         link_local="169.254.0.0/16",
-        peer=account_numbers(plan)[PEER_ACCOUNT] if replica else 0,
+        peer=numbers[PEER_ACCOUNT] if replica else 0,
         peer_ports=web_ports(plan),
+        people=[numbers[user.name] for user in plan.users if not user.sudo],
+        inner=_inner(plan),
     )
     unit = render("firewall/firewall.service.j2", rules=RULES)
     return Part(
@@ -75,6 +80,16 @@ def open_ports(plan: ImagePlan) -> frozenset[tuple[str, int]]:
     ports |= {(publish.protocol, publish.port) for app in plan.apps for publish in app.publish}
     ports |= {(rule.protocol, rule.port) for rule in plan.firewall.allow if not rule.sources}
     return frozenset(ports)
+
+
+def _inner(plan: ImagePlan) -> list[str]:
+    """What people without sudo do not reach, as `address . port`: the apps' ports, those that lead
+    to the peer's same replicas, where requests are held, and the pooler."""
+    ports = web_ports(plan)
+    if ports and plan.data.strategy == "replica":
+        ports = [layout.HOLD_PORT, *ports, *(port + layout.PEER_PORTS for port in ports)]
+    pooler = [f"{layout.POOLER_ADDRESS} . {layout.POOLER_PORT}"] if plan.postgres else []
+    return [*(f"127.0.0.1 . {port}" for port in ports), *pooler]
 
 
 def _public(plan: ImagePlan) -> list[tuple[str, list[int]]]:

@@ -144,6 +144,18 @@ def pooling(postgres: Postgres) -> Mapping[str, object]:
     }
 
 
+def client_limit(plan: ImagePlan) -> int:
+    """Connections that one app may have to the pooler, all its replicas together.
+
+    The pooler counts whoever connects, before any login, so without a limit one app could keep the
+    others out. Of several each gets half of `max_clients`; a single one leaves a tenth, for this
+    server asks its pooler, too.
+    """
+    assert plan.postgres is not None
+    total = plan.postgres.max_clients
+    return max(1, total // 2 if len(plan.apps) > 1 else total * 9 // 10)
+
+
 def max_connections(postgres: Postgres) -> int:
     """Connections that Postgres allows: every pool full, and the spare ones.
 

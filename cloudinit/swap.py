@@ -20,6 +20,9 @@ FOLDER: Final = "/var/lib/bakehouse/peer"
 SOCKETS: Final = f"{layout.RUN}/peer"
 """Where the peer's Postgres is found."""
 
+SHUT: Final = "flush set inet bakehouse peer_ssh4; flush set inet bakehouse peer_ssh6"
+"""For nft: the peer's account reaches no other server."""
+
 _UNITS: Final = "/etc/systemd/system"
 
 
@@ -32,6 +35,7 @@ def part(plan: ImagePlan) -> Part:
         "account": PEER_ACCOUNT,
         "folder": FOLDER,
         "sockets": SOCKETS,
+        "shut": SHUT,
         "hardening": hardening(),
         "ports": web_ports(plan),
         "port": layout.HOLD_PORT,

@@ -292,8 +292,9 @@ OFFER = Kind(
     "for example fsn1 or cpx22",
 )
 IMAGE_URL = Kind(
-    "a URL that has {image} in it",
-    rf"https?://[^{_PLAIN}/]+/[^{_PLAIN}]*\{{image\}}[^{_PLAIN}]*",
+    "an https URL that has {image} in it",
+    rf"https://[^{_PLAIN}/]+/[^{_PLAIN}]*\{{image\}}[^{_PLAIN}]*",
+    "by http anyone on the way could put another image there; "
     "for example https://images.example.org/{image}.raw.gz",
 )
 ADDRESS = Kind("a name or an address", r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,62}", "for example web-ip")

@@ -83,7 +83,8 @@ table ip {table} {{
 
 def rules(here: str, **words: Any) -> str:
     """The nftables script for a translated IPv4 address, which arrives at `here`."""
-    spread = "add @moved { ip daddr }" if is_anchor(here) else ""
+    known = "ct state established,related add @moved { ip daddr }"
+    spread = known if is_anchor(here) else ""
     bits = {"away": AWAY, "direct": DIRECT}
     nots = {f"not_{name}": f"{0xFFFFFFFF ^ int(bit, 16):#010x}" for name, bit in bits.items()}
     return RULES.format(here=here, spread=spread, **bits, **nots, **words)

@@ -2,7 +2,8 @@
 
 While the file `holding.HOLD` says `hold` nothing is accepted and Caddy's connections wait in the
 kernel's queue, their requests with them. Then each is joined to the replica that it was meant for
-(its destination before nftables led it here), here or at the peer.
+(its destination before nftables led it here), here or at the peer. Whoever was not led here meant
+none and is sent away: otherwise this port would be joined to itself, for ever.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
 
-from . import state
+from . import holding, state
 from .holding import FORWARD, HOLD
 
 PIECE: Final = 65_536
@@ -41,8 +43,8 @@ def meant_for(connection: socket.socket) -> int:
     return int(struct.unpack("!H", address[2:4])[0])
 
 
-async def serve(listener: socket.socket) -> None:
-    """Accept for ever, but only when nothing is held."""
+async def serve(listener: socket.socket, held: Collection[int]) -> None:
+    """Accept for ever, but only when nothing is held; `held` are the ports that may be meant."""
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
     while True:
@@ -50,7 +52,7 @@ async def serve(listener: socket.socket) -> None:
         while mode() == "hold":
             await asyncio.sleep(SOON)
         connection, _ = await loop.sock_accept(listener)
-        task = loop.create_task(join(connection))
+        task = loop.create_task(join(connection, held))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -68,10 +70,14 @@ async def readable(listener: socket.socket) -> None:
     await waits
 
 
-async def join(connection: socket.socket) -> None:
+async def join(connection: socket.socket, held: Collection[int]) -> None:
     """One request's bytes both ways. A replica that refuses ends the connection, as it would."""
     with suppress(OSError):
-        port = meant_for(connection) + (FORWARD if mode() == "peer" else 0)
+        wanted = meant_for(connection)
+        if wanted not in held:
+            connection.close()
+            return
+        port = wanted + (FORWARD if mode() == "peer" else 0)
         here = await asyncio.open_connection(sock=connection)
         try:
             there = await asyncio.open_connection("127.0.0.1", port)
@@ -101,7 +107,7 @@ def main() -> None:
     """Serve the socket that systemd passed on."""
     listener = socket.socket(fileno=LISTENER)
     listener.setblocking(False)
-    asyncio.run(serve(listener))
+    asyncio.run(serve(listener, frozenset(holding.ports())))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ KEY: Final = FOLDER / "key"
 KNOWN: Final = FOLDER / "known_hosts"
 CARD: Final = FOLDER / "peer.json"
 CONFIG: Final = FOLDER / "ssh_config"
+RULES: Final = FOLDER / "peer.nft"
+"""What the tunnel's unit tells the packet filter each time before it opens the tunnel."""
+
 LET_IN: Final = state.ROOT / "etc/ssh/authorized_keys.d" / ACCOUNT
 HOST_KEY: Final = state.ROOT / "etc/ssh/ssh_host_ed25519_key.pub"
 SOCKETS: Final = state.RUN / "peer"
@@ -111,6 +114,7 @@ def meet() -> None:
     card.setdefault("ports", own_ports())
     state.write(KNOWN, f"{ALIAS} {card['host_key']}\n")
     state.write(CONFIG, ssh_config(card["address"], card["port"]))
+    state.write(RULES, rules(card["address"], card["port"]))
     state.write(LET_IN, f"restrict,port-forwarding {card['public']}\n", mode=0o644)
     changed = not CARD.exists() or state.read_json(CARD) != card
     state.write(CARD, json.dumps(card, indent=1, sort_keys=True) + "\n")
@@ -128,7 +132,7 @@ def checked(card: Any) -> dict[str, Any]:
             and _KEY.fullmatch(card["public"])
             and _KEY.fullmatch(card["host_key"])
             and 0 < int(card["port"]) < 65536
-            and ipaddress.ip_address(card["address"])
+            and "%" not in str(ipaddress.ip_address(card["address"]))
             and (ports is None or _are_ports(ports))
         )
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -156,7 +160,7 @@ def part() -> None:
     if state.recorded() == "following":
         acts.stop_apps()
     LET_IN.unlink(missing_ok=True)
-    for path in (CARD, CONFIG, KNOWN):
+    for path in (CARD, CONFIG, KNOWN, RULES):
         path.unlink(missing_ok=True)
     subprocess.run(["systemctl", "stop", UNIT], check=True)
 
@@ -196,6 +200,17 @@ def ssh_config(address: str, port: int) -> str:
   ForwardAgent no
   LogLevel ERROR
 """
+
+
+def rules(address: str, port: int) -> str:
+    """Input of nft(8): the account reaches this port of the peer's, and no other server's.
+
+    Its own filter has these sets (firewall.nft); a reload of that empties them, and the unit's next
+    start fills them again. The connection that is open goes on.
+    """
+    found = ipaddress.ip_address(address)
+    empty = "".join(f"flush set inet bakehouse peer_ssh{version}\n" for version in (4, 6))
+    return f"{empty}add element inet bakehouse peer_ssh{found.version} {{ {found} . {port} }}\n"
 
 
 def ssh(*options: str) -> list[str]:

@@ -85,15 +85,17 @@ table {family} {table} {{
   chain from_peer {{
     {family} saddr @floating counter name to_clients dup to {family} daddr drop
     {family} daddr != @floating drop
-    add @moved {{ {family} daddr }}
-    ct state established,related counter name from_clients accept
-    # Known to neither of us: the client learns it at once.
-    ct state new meta l4proto tcp counter name refused reject with tcp reset
+    ct state established,related add @moved {{ {family} daddr }} counter name from_clients accept
+    # Known to neither of us: the client learns it at once, by the server that has the address.
+    ct state new meta l4proto tcp ct mark set ct mark | {mark} \
+      counter name refused reject with tcp reset
     counter name refused drop
   }}
   chain output {{
     type route hook output priority {priority}; policy accept;
     {family} saddr @moved oifname {outer} counter name answers meta mark set meta mark | {mark}
+    {family} saddr @floating ct mark & {mark} == {mark} oifname {outer} \
+      meta mark set meta mark | {mark}
   }}
 }}
 """

@@ -25,6 +25,18 @@ except OSError as error:
     print(type(error).__name__)
 """
 
+MANY = """
+import resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+made = []
+for _ in range(500):
+    try:
+        made.append(socket.create_connection((sys.argv[1], int(sys.argv[2])), 3))
+    except OSError:
+        pass
+print(len(made), 500)
+"""
+
 
 @pytest.fixture(scope="module")
 def server(hobby: Describe) -> Iterator[Machine]:
@@ -62,6 +74,16 @@ def test_a_container_reaches_the_pooler(server: Machine) -> None:
     assert from_container(server, layout.POOLER_ADDRESS, layout.POOLER_PORT) == "open"
 
 
+def test_an_app_cannot_use_up_the_pooler(server: Machine) -> None:
+    """It counts before any login; the limit falls on the app's bridge, not on the server itself."""
+    words = ["docker", "exec", "--interactive", containers(server)[0], "python3", "-"]
+    shown = server.run([*words, layout.POOLER_ADDRESS, str(layout.POOLER_PORT)], stdin=MANY).stdout
+    opened, whole = map(int, shown.split())
+    assert 0 < opened <= 450 < whole
+    probe = f"exec 3<>/dev/tcp/{layout.POOLER_ADDRESS}/{layout.POOLER_PORT}"
+    server.run(["bash", "-c", probe])
+
+
 def test_a_container_reaches_the_sites_by_the_public_address(server: Machine) -> None:
     assert from_container(server, own_address(server), 80) == "open"
 
@@ -97,9 +119,10 @@ def test_a_neighbour_cannot_route_to_a_container(server: Machine) -> None:
 
 def test_docker_and_the_filter_restart_without_each_other(server: Machine) -> None:
     """Docker's rules survive a reload of ours, and ours a restart of Docker."""
-    before = server.run("nft --stateless list table inet bakehouse").stdout
+    ours = "nft --stateless --terse list table inet bakehouse"  # not who uses the pooler
+    before = server.run(ours).stdout
     server.run("systemctl restart docker")
-    assert server.run("nft --stateless list table inet bakehouse").stdout == before
+    assert server.run(ours).stdout == before
     docker = server.run("nft --stateless list table ip nat").stdout
     server.run("systemctl reload bakehouse-firewall")
     server.run("systemctl restart bakehouse-firewall")

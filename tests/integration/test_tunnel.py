@@ -69,6 +69,7 @@ def test_a_connection_that_nobody_knows_is_refused_at_once(world: World) -> None
             with pytest.raises(ConnectionResetError):
                 made.recv(1)
     assert world.status("blue")["counters"]["refused"]["packets"] == 2
+    assert world.status("blue")["moved"] == []  # so whoever speaks into the tunnel turns nothing
 
 
 def test_what_was_half_made_is_made_anew(world: World) -> None:

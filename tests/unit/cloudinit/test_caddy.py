@@ -105,6 +105,13 @@ def test_another_certificate_authority() -> None:
     assert 'acme_ca_root "/usr/lib/bakehouse/acme/ca.pem"' in text
 
 
+@pytest.mark.parametrize("name", ["Forwarded", "X-Real-IP", "*_*"])
+def test_no_client_tells_an_app_who_it_is(name: str) -> None:
+    text = rendered(Site("example.org", app="shop"))
+    assert f"\trequest_header -{name}\n" in block(text, "(site)")
+    assert "import site" in block(text, "example.org")
+
+
 def test_neither_http3_nor_an_open_admin_door() -> None:
     text = rendered()
     assert "protocols h1 h2\n" in text

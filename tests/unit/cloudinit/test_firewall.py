@@ -8,7 +8,7 @@ from dataclasses import replace
 from cloudinit import firewall
 from images.server import tunnel
 from specs import layout
-from specs.model import Caddy, Firewall
+from specs.model import Caddy, Data, Firewall
 from specs.plan import ImagePlan
 
 
@@ -56,6 +56,19 @@ def test_the_tunnel_is_open_to_the_peer_alone(plan: ImagePlan) -> None:
     assert tunnel.PORT == layout.TUNNEL_PORT
 
 
+def test_the_peers_account_goes_where_the_peer_is_and_nowhere_else(plan: ImagePlan) -> None:
+    """The sets are empty until its unit starts."""
+    pair = replace(plan, data=Data(strategy="replica"))
+    assert chain(pair, "from_peer") == [
+        "ip daddr 127.0.0.1 tcp dport { 20000 } accept",
+        "ip daddr . tcp dport @peer_ssh4 accept",
+        "ip6 daddr . tcp dport @peer_ssh6 accept",
+        "counter reject",
+    ]
+    for version in (4, 6):
+        assert f"set peer_ssh{version} {{ type ipv{version}_addr . inet_service; }}" in rules(pair)
+
+
 def test_the_judgement_falls_before_docker_rewrites(plan: ImagePlan) -> None:
     head = next(line for line in chain(plan, "prerouting") if line.startswith("type filter"))
     priority = re.search(r"priority (-\d+); policy drop;", head)
@@ -68,6 +81,31 @@ def test_containers_never_reach_the_metadata(plan: ImagePlan) -> None:
     assert chain(plan, "from_containers").index("ip daddr 169.254.0.0/16 counter reject") < (
         chain(plan, "from_containers").index("jump public")
     )
+
+
+def test_containers_never_reach_the_other_server_of_a_swap(plan: ImagePlan) -> None:
+    rules = chain(plan, "from_containers")
+    for line in ("ip daddr @peers4 counter reject", "ip6 daddr @peers6 counter reject"):
+        assert rules.index(line) < rules.index("jump public")
+
+
+def test_an_apps_connections_to_the_pooler_are_counted_once(plan: ImagePlan) -> None:
+    """Before all containers' rules, which judge in two places."""
+    before = chain(plan, "prerouting")
+    (counting,) = (number for number, line in enumerate(before) if "ct count over 250 }" in line)
+    assert counting < before.index('iifname { "docker0", "br-*" } goto from_containers')
+    assert rules(plan).count("ct count") == 1
+    assert "ct count" not in rules(replace(plan, postgres=None))
+
+
+def test_people_without_sudo_reach_no_inner_port(plan: ImagePlan) -> None:
+    (rule,) = [line for line in chain(plan, "people") if "reject" in line]
+    wanted = "127.0.0.1 . 20000, 10.88.88.1 . 6432"
+    assert rule == f"meta skuid {{ 1001 }} ip daddr . tcp dport {{ {wanted} }} counter reject"
+    pair = chain(replace(plan, data=Data(strategy="replica")), "people")[1]
+    assert "127.0.0.1 . 19999, 127.0.0.1 . 20000, 127.0.0.1 . 30000," in pair
+    trusted = replace(plan, users=plan.users[:1])
+    assert "chain people" not in rules(trusted)
 
 
 def test_containers_have_no_ssh(plan: ImagePlan) -> None:

@@ -127,3 +127,11 @@ def test_the_pooler_is_bound_to_nothing_that_stops(plan: ImagePlan) -> None:
     assert "Requires=" not in unit
     assert "BindsTo=" not in unit
     assert "PartOf=" not in unit
+
+
+@pytest.mark.parametrize(("clients", "apps", "limit"), [(500, 2, 250), (500, 1, 450), (1, 1, 1)])
+def test_one_app_alone_never_has_all_of_the_pooler(
+    plan: ImagePlan, clients: int, apps: int, limit: int
+) -> None:
+    section = Postgres(databases=(SHOP,), max_clients=clients)
+    assert postgres.client_limit(replace(plan, postgres=section, apps=plan.apps[:apps])) == limit

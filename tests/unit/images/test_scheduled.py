@@ -138,3 +138,11 @@ def test_a_home_that_a_scheduler_would_take_apart_is_refused(
     monkeypatch.setenv("BAKEHOUSE_HOME", "/srv/$HOME")
     with pytest.raises(UsageError, match=r"it holds '\$'"):
         schedule(HOURLY, SPEC_FILE, kind)
+
+
+def test_gitlabs_tokens_are_for_protected_branches_alone() -> None:
+    """So a merge request's job may lack its own: then the plan goes to its log."""
+    spec = read(SPEC_FILE)
+    (text,) = schedule(spec, SPEC_FILE, "gitlab-ci").files.values()
+    assert "Tokens are masked and protected variables" in text
+    assert text.index('test -n "$BAKEHOUSE_TOKEN" ||') < text.index("PRIVATE-TOKEN")

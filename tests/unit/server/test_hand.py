@@ -246,7 +246,7 @@ def test_meeting_again_keeps_an_open_tunnel_and_hastens_one_that_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[list[str]] = []
-    for name in ("KNOWN", "CONFIG", "LET_IN", "CARD", "TRIES", "POSTGRES"):
+    for name in ("KNOWN", "CONFIG", "RULES", "LET_IN", "CARD", "TRIES", "POSTGRES"):
         monkeypatch.setattr(peer, name, tmp_path / name)
     monkeypatch.setattr(peer, "make_key", lambda: None)
     monkeypatch.setattr(peer, "own_ports", dict)

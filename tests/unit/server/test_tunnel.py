@@ -59,3 +59,12 @@ def test_only_families_that_move_have_rules() -> None:
     assert "table ip bakehouse_tunnel {" in text
     assert "table ip6 bakehouse_tunnel {" not in text
     assert "delete table ip6 bakehouse_tunnel" in text
+
+
+@pytest.mark.parametrize("here", ["", "10.19.0.5"])
+def test_only_packets_of_known_connections_say_that_the_address_moved(here: str) -> None:
+    floating = [ip_address("203.0.113.7"), ip_address("2001:db8:f::7")]
+    lines = tunnel.rules(1, floating, ["eth0"], here).splitlines()
+    adding = [line.strip() for line in lines if "add @moved" in line]
+    assert len(adding) == 2
+    assert all(line.startswith("ct state established,related add @moved") for line in adding)
