@@ -13,6 +13,7 @@ import grp
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +22,20 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from . import pooling, state
+from .state import ProgramError
 
 PASSWORDS: Final = state.STATE / "databases.json"
 POOLER: Final = state.RUN / "pooler"
 APPS: Final = state.RUN / "apps"
 ADDRESS: Final = "10.88.88.1:6432"
+AGAIN: Final = "systemctl restart bakehouse-databases"
 ITERATIONS: Final = 4096
 """PostgreSQL's default `scram_iterations`; a password of 256 random bits needs no more."""
+
+_PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_VERIFIER: Final = re.compile(
+    rf"SCRAM-SHA-256\${ITERATIONS}:[A-Za-z0-9+/]{{22}}==\$[A-Za-z0-9+/]{{43}}=:[A-Za-z0-9+/]{{43}}="
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +71,36 @@ def may_write() -> bool:
 
 
 def known_logins() -> dict[str, Login]:
-    """The logins in the state that moves with the data."""
+    """The logins in the state that moves with the data: another server may have written it.
+
+    Raises ProgramError when one is not as `new_login` makes them: it goes into files as it is.
+    """
     if not PASSWORDS.exists():
         return {}
-    return {role: Login(**login) for role, login in state.read_json(PASSWORDS)["roles"].items()}
+    try:
+        roles = dict(state.read_json(PASSWORDS)["roles"])
+    except (KeyError, TypeError, ValueError):
+        raise ProgramError(
+            f"{PASSWORDS} holds no roles; restore it from a backup, or remove it for new passwords,"
+            f" then: {AGAIN} 'bakehouse-app@*'"
+        ) from None
+    return {role: known_login(role, found) for role, found in roles.items()}
+
+
+def known_login(role: str, found: Any) -> Login:
+    """A role's login as it was read. Raises ProgramError unless it is one of ours."""
+    try:
+        login = Login(**found)
+        ours = _PASSWORD.fullmatch(login.password) and _VERIFIER.fullmatch(login.verifier)
+    except TypeError:
+        ours = None
+    if not ours:
+        raise ProgramError(
+            f"{PASSWORDS}: what it holds for the role {role!r} is no login that a server of ours"
+            " made; find out who wrote it, remove that role from it, and a new password is made by:"
+            f" {AGAIN} 'bakehouse-app@*'"
+        )
+    return login
 
 
 def with_missing(known: Mapping[str, Login], roles: Iterable[str]) -> dict[str, Login]:

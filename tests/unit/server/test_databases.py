@@ -5,11 +5,13 @@ import hashlib
 import hmac
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from images.server import databases
 from images.server.databases import Login
+from images.server.state import ProgramError
 
 GUESTBOOK = {"name": "guestbook", "owner": "keeper", "extensions": ["pg_trgm"]}
 
@@ -61,6 +63,59 @@ def test_the_state_reads_back_as_it_was_written() -> None:
     logins = {"keeper": Login("secret", "verifier")}
     data = json.loads(databases.dump(logins))
     assert {role: Login(**login) for role, login in data["roles"].items()} == logins
+
+
+def read_back(path: Path, patch: pytest.MonkeyPatch, roles: object) -> dict[str, Login]:
+    """The logins of a state file that holds `roles`."""
+    patch.setattr(databases, "PASSWORDS", path / "databases.json")
+    databases.PASSWORDS.write_text(json.dumps({"format": 1, "roles": roles}))
+    return databases.known_logins()
+
+
+def test_a_login_that_we_made_is_known_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(50):
+        made = {"keeper": databases.new_login()}
+        roles = json.loads(databases.dump(made))["roles"]
+        assert read_back(tmp_path, monkeypatch, roles) == made
+
+
+GOOD = databases.new_login()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"password": f"{GOOD.password[:-1]}\n"},
+        {"password": f"{GOOD.password}\nLD_PRELOAD=/data/apps/shop/uploads/x.so"},
+        {"password": f"{GOOD.password[:-1]}@"},
+        {"password": GOOD.password[:-1]},
+        {"password": 7},
+        {"verifier": f"{GOOD.verifier}\n"},
+        {"verifier": f'{GOOD.verifier}"\n"pgbouncer" "'},
+        {"verifier": GOOD.verifier.replace("$4096:", "$1:")},
+        {"verifier": "md5" + "0" * 32},
+        {"verifier": None},
+        {"more": "x"},
+    ],
+)
+def test_a_login_that_we_did_not_make_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    """Another server wrote the file; what is in it goes into the environment of every container."""
+    login = {"password": GOOD.password, "verifier": GOOD.verifier, **changes}
+    with pytest.raises(ProgramError, match=r"'keeper' is no login .* systemctl restart") as told:
+        read_back(tmp_path, monkeypatch, {"keeper": login})
+    assert GOOD.password[:-1] not in str(told.value)
+
+
+@pytest.mark.parametrize("roles", [None, "x", ["keeper"], {"keeper": "x"}])
+def test_a_state_of_another_shape_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roles: object
+) -> None:
+    with pytest.raises(ProgramError, match="systemctl restart bakehouse-databases"):
+        read_back(tmp_path, monkeypatch, roles)
 
 
 def test_userlist_holds_verifiers_and_no_password() -> None:
