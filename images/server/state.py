@@ -176,8 +176,10 @@ def sync_folder(folder: Path) -> None:
 def folder(path: Path, mode: int, uid: int = -1, gid: int = -1) -> Path:
     """The folder with exactly this mode, made when missing; its parent must exist.
 
-    `uid` and `gid` -1 leave its owner as it is.
+    `uid` and `gid` -1 leave its owner as it is. Raises ProgramError when a link is in its place.
     """
+    if path.is_symlink():
+        raise ProgramError(f"{path} is a link; find out who made it, and put a folder in its place")
     path.mkdir(mode=mode, exist_ok=True)
     os.chown(path, uid, gid)
     path.chmod(mode)

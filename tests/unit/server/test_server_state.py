@@ -40,6 +40,15 @@ def test_folder_puts_its_mode_right(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o7777 == 0o700
 
 
+def test_a_link_is_no_folder_of_ours(tmp_path: Path) -> None:
+    """/data/state comes from another server; what it leads to would get our files and our mode."""
+    (tmp_path / "etc").mkdir(mode=0o755)
+    (tmp_path / "state").symlink_to("etc")
+    with pytest.raises(ProgramError, match="state is a link"):
+        state.folder(tmp_path / "state", 0o700)
+    assert (tmp_path / "etc").stat().st_mode & 0o7777 == 0o755
+
+
 def test_a_missing_or_damaged_fact_is_told(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="does not exist"):
         state.read_json(tmp_path / "boot.json")
