@@ -6,10 +6,11 @@ import hmac
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from images.server import databases
+from images.server import databases, state
 from images.server.databases import Login
 from images.server.state import ProgramError
 
@@ -129,13 +130,42 @@ def test_database_url() -> None:
 
 
 def test_script_connects_before_it_makes_extensions() -> None:
-    lines = databases.script([GUESTBOOK]).splitlines()
+    lines = databases.script(GUESTBOOK).splitlines()
     assert lines.index('\\connect :"database"') < lines.index("\\set extension 'pg_trgm'")
     assert lines.index("\\set owner 'keeper'") < lines.index("\\set database 'guestbook'")
 
 
 def test_script_drops_nothing() -> None:
-    assert "DROP" not in databases.script([GUESTBOOK])
+    assert "DROP" not in databases.script(GUESTBOOK) + databases.common_script(True)
+
+
+def test_what_is_right_already_is_not_touched() -> None:
+    """Its owner may keep a row of it locked, and a promote would wait for that."""
+    for line in databases.script(GUESTBOOK).splitlines():
+        assert not line.startswith(("ALTER", "REVOKE", "CREATE"))
+
+
+def test_a_database_that_fails_keeps_no_other_from_being_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+
+    def psql(version: int, sql: str) -> str:
+        (name,) = (word for word in ("one", "two", "three") if f"database '{word}'" in sql)
+        if name != "three":
+            raise ProgramError(f"Postgres refused: no {name}")
+        made.append(name)
+        return ""
+
+    monkeypatch.setattr(state, "psql", psql)
+    wanted: list[dict[str, Any]] = [
+        {"name": x, "owner": "o", "extensions": []} for x in ("one", "two", "three")
+    ]
+    why = r"but one: Postgres refused: no one; two: Postgres refused: no two; .* systemctl restart"
+    with pytest.raises(ProgramError, match=why):
+        databases.make(17, wanted)
+    assert made == ["three"]
+    databases.make(17, wanted[2:])
 
 
 @pytest.mark.parametrize(

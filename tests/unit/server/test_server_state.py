@@ -1,6 +1,9 @@
 """Files written whole or not at all."""
 
+import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +58,38 @@ def test_a_missing_or_damaged_fact_is_told(tmp_path: Path) -> None:
     (tmp_path / "boot.json").write_text("{")
     with pytest.raises(ProgramError, match="damaged"):
         state.read_json(tmp_path / "boot.json")
+
+
+def test_our_sessions_have_our_settings() -> None:
+    """A database's owner may set these for whoever connects; an option of the connection wins."""
+    options = state.environment(17)["PGOPTIONS"]
+    for name, value in (
+        ("search_path", ""),
+        ("role", "none"),
+        ("default_transaction_read_only", "off"),
+        ("default_transaction_isolation", r"read\ committed"),
+        ("statement_timeout", "0"),
+        ("lock_timeout", "10s"),
+        ("transaction_timeout", "0"),
+        ("local_preload_libraries", ""),
+    ):
+        assert f"-c {name}={value}" in re.split(r"(?<!\\) (?=-c )", options), name
+
+
+def test_an_older_postgres_is_not_asked_for_what_it_does_not_know() -> None:
+    assert "transaction_timeout" not in state.environment(16)["PGOPTIONS"]
+
+
+def test_psql_has_our_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+
+    def run(words: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
+        given.append(more["env"]["PGOPTIONS"])
+        return subprocess.CompletedProcess(words, 0, "1\n", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert state.psql(17, "SELECT 1") == "1\n"
+    assert given == [state.environment(17)["PGOPTIONS"]]
 
 
 @pytest.mark.parametrize(
