@@ -27,11 +27,17 @@ def part(plan: ImagePlan) -> Part:
                     paths=[quoted(path) for path in plan.data.paths],
                 ),
             ),
-            *(_volume(plan) if volume else ()),
+            *(_volume(plan) if volume else (_bound(),)),
         ),
         commands=(f"mkdir -p {layout.DATA}", f"ln -sfnT {layout.LIB} {PACKAGE}"),
-        enable=("bakehouse-data.service",) if volume else (),
+        enable=("bakehouse-data.service",) if volume else ("data.mount",),
     )
+
+
+def _bound() -> File:
+    """On the server's own disk: the folder once more over itself, with a volume's limits."""
+    text = render("data/data.mount.j2", data=layout.DATA)
+    return File("/etc/systemd/system/data.mount", text)
 
 
 def _volume(plan: ImagePlan) -> tuple[File, ...]:

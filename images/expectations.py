@@ -91,8 +91,7 @@ def units(image: ImagePlan) -> list[str]:
         ]
     if image.data.strategy == "replica":
         found.append("bakehouse-guard.service")
-    if image.data.strategy == "volume":
-        found.append("bakehouse-data.service")
+    found.append("bakehouse-data.service" if image.data.strategy == "volume" else "data.mount")
     if swap.holds(image):
         found += ["bakehouse-hold.service", "bakehouse-hold.socket"]
     if image.docker:

@@ -18,9 +18,8 @@ import tarfile
 import time
 from typing import Any, Final
 
-from . import release, state
+from . import release, state, volumes
 
-VOLUMES: Final = state.DATA / "apps"
 HEALTHY: Final = 120
 """Seconds that a replica may take to answer its health path after the start."""
 
@@ -82,15 +81,6 @@ def numbers(user: str, passwd: str, group: str) -> tuple[int, int]:
     return uid, known_groups[group_name] if group_name in known_groups else int(group_name)
 
 
-def make_volumes(app: dict[str, Any], ids: tuple[int, int]) -> None:
-    """A folder for each volume; one that exists keeps the owner it has."""
-    for volume in app["volumes"]:
-        path = VOLUMES / app["name"] / volume
-        if not path.exists():
-            path.mkdir(parents=True, mode=0o750)
-            os.chown(path, *ids)
-
-
 def check_secrets(app: dict[str, Any]) -> None:
     """Each secret that the app names must have been delivered."""
     for name in (*app["secrets"], *app["secret_environment"].values()):
@@ -146,7 +136,7 @@ def start(name: str) -> None:
     check_database(app)
     check_secrets(app)
     ids = owner(app)
-    make_volumes(app, ids)
+    volumes.make(app, ids)
     place_secrets(app, ids)
     if release.due(app) and may_work():
         release.run(app)

@@ -35,6 +35,9 @@ LOCK: Final = state.RUN / "backup.lock"
 PATIENCE: Final = 3600
 """Seconds that one backup or check waits for another to end."""
 
+PARTIAL: Final = "-partial"
+"""How the name of an archive without one of the databases ends."""
+
 LIVELY: Final = frozenset({1, 100, 103, 107})
 """Warnings that files in use cause: changed, replaced or gone while they were read (100, 103, 107),
 or several of these (1). What cannot be read (104 to 106) is missing in the archive: a failure."""
@@ -148,19 +151,29 @@ def parser() -> argparse.ArgumentParser:
 
 
 def create(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
-    """One archive, then room for the next. Raises ProgramError when anything is not in it."""
+    """One archive, then room for the next. Raises ProgramError when anything is not in it.
+
+    One without a database is a partial one: it takes no whole one's place, neither when old ones
+    are thinned out nor in a restore.
+    """
     environment = borg_environment(borg["repository"], facts["name"])
     ensure_repository(environment)
     paths = archive_paths(facts, borg)
-    with dumps(facts["postgres"], watching=state.role() != "throwaway"):
+    with dumps(facts["postgres"], watching=state.role() != "throwaway") as lacking:
+        kind = PARTIAL if lacking else ""
         present = [path for path in paths if Path(path).exists()]
-        run_borg(create_command(facts["name"], present, borg["exclude"]), environment, LIVELY)
+        command = create_command(facts["name"], present, borg["exclude"], kind)
+        run_borg(command, environment, LIVELY)
     if borg["repository"] == facts["borg"]["repository"]:  # a copy elsewhere may go
         remember(borg["repository"])
-    run_borg(prune_command(facts["name"], borg["keep"]), environment)
+    run_borg(prune_command(facts["name"], borg["keep"], kind), environment)
     run_borg(["compact"], environment)
+    what = "a partial archive" if lacking else "archive"
+    why = [f"without the database {each}" for each in lacking]
     if missing := [path for path in paths if path not in present]:
-        raise ProgramError(f"archive made, but without what is not there: {', '.join(missing)}")
+        why.append(f"without what is not there: {', '.join(missing)}")
+    if why:
+        raise ProgramError(f"{what} made, but {'; '.join(why)}")
 
 
 def check(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> None:
@@ -177,25 +190,30 @@ def archive_paths(facts: Mapping[str, Any], borg: Mapping[str, Any]) -> list[str
     return list(dict.fromkeys(path for path in wanted if not path.startswith(inside)))
 
 
-def create_command(name: str, paths: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """The files of a live Postgres are worth nothing in an archive; their dumps are."""
+def create_command(
+    name: str, paths: Sequence[str], exclude: Sequence[str], kind: str = ""
+) -> list[str]:
+    """The files of a live Postgres are worth nothing in an archive; their dumps are.
+
+    `kind` ends the archive's name.
+    """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     left_out = [f"pp:{state.DATA}/postgres", f"pp:{state.DATA}/lost+found", *exclude]
     return [
         *("create", "--stats", "--numeric-ids", "--exclude-caches", "--compression=auto,zstd"),
         *(f"--exclude={pattern}" for pattern in left_out),
-        *(f"::{name}-{now}", "--", *paths),
+        *(f"::{name}-{now}{kind}", "--", *paths),
     ]
 
 
-def prune_command(name: str, keep: Mapping[str, int]) -> list[str]:
-    """Thin out this spec's archives and nobody else's."""
+def prune_command(name: str, keep: Mapping[str, int], kind: str = "") -> list[str]:
+    """Thin out this spec's archives of one kind and no others."""
     rules = [f"--keep-{unit}={count}" for unit, count in keep.items()]
-    return ["prune", "--list", f"--glob-archives={ours(name)}", *rules]
+    return ["prune", "--list", f"--glob-archives={ours(name)}{kind}", *rules]
 
 
 def ours(name: str) -> str:
-    """The pattern of this spec's archives: a bare * would also mean `<name>-staging`."""
+    """The pattern of this spec's whole archives: a bare * would also mean `<name>-staging`."""
     return f"{name}-????-??-??T??:??:??"
 
 

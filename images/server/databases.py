@@ -13,6 +13,7 @@ import grp
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +22,20 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from . import pooling, state
+from .state import ProgramError
 
 PASSWORDS: Final = state.STATE / "databases.json"
 POOLER: Final = state.RUN / "pooler"
 APPS: Final = state.RUN / "apps"
 ADDRESS: Final = "10.88.88.1:6432"
+AGAIN: Final = "systemctl restart bakehouse-databases"
 ITERATIONS: Final = 4096
 """PostgreSQL's default `scram_iterations`; a password of 256 random bits needs no more."""
+
+_PASSWORD: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_VERIFIER: Final = re.compile(
+    rf"SCRAM-SHA-256\${ITERATIONS}:[A-Za-z0-9+/]{{22}}==\$[A-Za-z0-9+/]{{43}}=:[A-Za-z0-9+/]{{43}}="
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +61,25 @@ def main() -> None:
     pooling.write(pooling.wanted())
     reload_pooler()
     if writable:
-        replica = facts["data"]["strategy"] == "replica"
-        state.psql(version, script(postgres["databases"]) + (REPLICATOR_SQL if replica else ""))
+        state.psql(version, common_script(facts["data"]["strategy"] == "replica"))
+        make(version, postgres["databases"])
+
+
+def make(version: int, databases: Sequence[Mapping[str, Any]]) -> None:
+    """Each database as declared. One that cannot be made so keeps no other from it.
+
+    Raises ProgramError in the end with what is wrong with each.
+    """
+    failed = []
+    for database in databases:
+        try:
+            state.psql(version, script(database))
+        except ProgramError as error:
+            failed.append(f"{database['name']}: {error}")
+    if failed:
+        raise ProgramError(
+            f"all databases are as declared but {'; '.join(failed)}; once that is mended: {AGAIN}"
+        )
 
 
 def may_write() -> bool:
@@ -63,10 +88,36 @@ def may_write() -> bool:
 
 
 def known_logins() -> dict[str, Login]:
-    """The logins in the state that moves with the data."""
+    """The logins in the state that moves with the data: another server may have written it.
+
+    Raises ProgramError when one is not as `new_login` makes them: it goes into files as it is.
+    """
     if not PASSWORDS.exists():
         return {}
-    return {role: Login(**login) for role, login in state.read_json(PASSWORDS)["roles"].items()}
+    try:
+        roles = dict(state.read_json(PASSWORDS)["roles"])
+    except (KeyError, TypeError, ValueError):
+        raise ProgramError(
+            f"{PASSWORDS} holds no roles; restore it from a backup, or remove it for new passwords,"
+            f" then: {AGAIN} 'bakehouse-app@*'"
+        ) from None
+    return {role: known_login(role, found) for role, found in roles.items()}
+
+
+def known_login(role: str, found: Any) -> Login:
+    """A role's login as it was read. Raises ProgramError unless it is one of ours."""
+    try:
+        login = Login(**found)
+        ours = _PASSWORD.fullmatch(login.password) and _VERIFIER.fullmatch(login.verifier)
+    except TypeError:
+        ours = None
+    if not ours:
+        raise ProgramError(
+            f"{PASSWORDS}: what it holds for the role {role!r} is no login that a server of ours"
+            " made; find out who wrote it, remove that role from it, and a new password is made by:"
+            f" {AGAIN} 'bakehouse-app@*'"
+        )
+    return login
 
 
 def with_missing(known: Mapping[str, Login], roles: Iterable[str]) -> dict[str, Login]:
@@ -152,18 +203,29 @@ def quoted(name: str) -> str:
 ROLE_SQL: Final = r"""
 SELECT format('CREATE ROLE %I', :'owner')
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'owner') \gexec
-ALTER ROLE :"owner" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS
-  PASSWORD NULL;
+SELECT format('ALTER ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION'
+  ' NOBYPASSRLS PASSWORD NULL', rolname)
+FROM pg_authid WHERE rolname = :'owner' AND (NOT rolcanlogin OR rolsuper OR rolcreatedb
+  OR rolcreaterole OR rolreplication OR rolbypassrls OR rolpassword IS NOT NULL) \gexec
 """
 
 DATABASE_SQL: Final = r"""
 SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'owner')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
-ALTER DATABASE :"database" OWNER TO :"owner";
-REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+SELECT format('ALTER DATABASE %I OWNER TO %I', datname, :'owner') FROM pg_database
+WHERE datname = :'database' AND pg_get_userbyid(datdba) <> :'owner' \gexec
+SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS true', datname) FROM pg_database
+WHERE datname = :'database' AND NOT datallowconn \gexec
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database
+WHERE datname = :'database' AND EXISTS (
+  SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) WHERE grantee = 0) \gexec
 \connect :"database"
-REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+SELECT 'REVOKE CREATE ON SCHEMA public FROM PUBLIC' FROM pg_namespace
+WHERE nspname = 'public' AND EXISTS (
+  SELECT FROM aclexplode(nspacl) WHERE grantee = 0 AND privilege_type = 'CREATE') \gexec
 """
+"""What is right already is only looked at: its owner, an app, may hold any of it in a transaction
+that it keeps open, and what waits for that would keep a promote waiting."""
 
 EXTENSION_SQL: Final = r"""
 SELECT 'SET search_path TO public', format('CREATE EXTENSION %I CASCADE', :'extension'),
@@ -180,22 +242,22 @@ ALTER ROLE replicator LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATEROLE NOBY
 """
 
 
-def script(databases: Sequence[Mapping[str, Any]]) -> str:
-    """What makes psql make what is missing and put rights back; running it again is safe.
+def common_script(replica: bool) -> str:
+    """What is no app's own, for psql: the administrator's databases, and the role of a standby."""
+    script = "REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;\n"
+    return script + (REPLICATOR_SQL if replica else "")
+
+
+def script(database: Mapping[str, Any]) -> str:
+    """What makes psql make what is missing of one database, and put rights back; running it again
+    is safe.
 
     Names go in as psql's variables, which psql itself quotes as literals and as identifiers.
     """
-    parts = ["REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;\n"]
-    for owner in sorted({database["owner"] for database in databases}):
-        parts += [variable("owner", owner), ROLE_SQL]
-    for database in databases:
-        parts += [
-            variable("owner", database["owner"]),
-            variable("database", database["name"]),
-            DATABASE_SQL,
-        ]
-        for extension in database["extensions"]:
-            parts += [variable("extension", extension), EXTENSION_SQL]
+    parts = [variable("owner", database["owner"]), ROLE_SQL]
+    parts += [variable("database", database["name"]), DATABASE_SQL]
+    for extension in database["extensions"]:
+        parts += [variable("extension", extension), EXTENSION_SQL]
     return "".join(parts)
 
 

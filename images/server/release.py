@@ -12,7 +12,7 @@ import json
 import subprocess
 from typing import Any, Final
 
-from . import state
+from . import state, volumes
 from .state import ProgramError
 
 DONE: Final = "released.json"
@@ -42,7 +42,11 @@ def command(app: dict[str, Any]) -> list[str]:
 
 
 def run(app: dict[str, Any]) -> None:
-    """Run it to its end. Raises ProgramError when it fails; its output is in the journal."""
+    """Run it to its end. Raises ProgramError when it fails; its output is in the journal.
+
+    Raises as `volumes.check` before it runs.
+    """
+    volumes.check(app)
     done = subprocess.run(command(app), stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
         raise ProgramError(

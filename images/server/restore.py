@@ -56,10 +56,10 @@ def main() -> None:
 
 
 def newest(name: str, environment: Mapping[str, str]) -> str:
-    """The spec's last archive. Raises ProgramError when there is none, or Borg cannot tell."""
+    """The spec's last whole archive. Raises ProgramError when there is none or Borg cannot tell."""
     found = asked(["list", "--short", "--last=1", f"--glob-archives={ours(name)}"], environment)
     if not found:
-        raise ProgramError(f"{environment['BORG_REPO']} holds no archive of {name}")
+        raise ProgramError(f"{environment['BORG_REPO']} holds no whole archive of {name}")
     return found[-1]
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,29 @@ EXPECTED: Final = RUN / "expected"
 
 BOOT_ID: Final = ROOT / "proc/sys/kernel/random/boot_id"
 SOCKETS: Final = "/run/postgresql"
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "search_path": "",
+    "role": "none",
+    "default_transaction_read_only": "off",
+    "default_transaction_isolation": "read committed",
+    "statement_timeout": "0",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+    "default_tablespace": "",
+    "default_table_access_method": "heap",
+    "local_preload_libraries": "",
+}
+"""What our sessions have in every database. Its owner, an app, may set all of these for whoever
+connects to it (`ALTER DATABASE … SET`), and an option of the connection counts more (PostgreSQL
+documentation, "Parameter Interaction via the Configuration File"). With an empty search path no
+function of the app's is called with our rights (CVE-2018-1058)."""
+
+NEWER: Final[Mapping[str, int]] = {"transaction_timeout": 17}
+"""The same, all of them 0, by the version that has them first; an older one would refuse us."""
 
 
 class ProgramError(Exception):
@@ -88,16 +111,16 @@ def binary(version: int, name: str) -> str:
 def psql(version: int, sql: str, database: str = "postgres") -> str:
     """Run SQL as the administrator and return what it prints, a row per line, `|` between.
 
-    The script goes through standard input, never on a command line. The search path is empty, so
-    that no function which an app put into its own database is called with our rights
-    (CVE-2018-1058). Raises ProgramError with the first error.
+    The script goes through standard input, never on a command line. Settings are ours, not those
+    of the database. Raises ProgramError with the first error, also when a lock that somebody else
+    holds is in the way for 10 s.
     """
     command = [binary(version, "psql"), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]
     command += ["--set=ON_ERROR_STOP=1", f"--host={SOCKETS}", "--username=postgres"]
     done = subprocess.run(
         [*command, f"--dbname={database}"],
         input=sql,
-        env={**os.environ, "PGOPTIONS": "-c search_path="},
+        env=environment(version),
         capture_output=True,
         text=True,
         check=False,
@@ -105,6 +128,14 @@ def psql(version: int, sql: str, database: str = "postgres") -> str:
     if done.returncode != 0:
         raise ProgramError(f"Postgres refused: {done.stderr.strip()}")
     return done.stdout
+
+
+def environment(version: int) -> dict[str, str]:
+    """Our own, for a program of Postgres that connects as the administrator: with `SETTINGS`."""
+    newer = {name: "0" for name, first in NEWER.items() if version >= first}
+    settings = {name: value.replace(" ", r"\ ") for name, value in {**SETTINGS, **newer}.items()}
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    return {**os.environ, "PGOPTIONS": options}
 
 
 def in_recovery(version: int) -> bool:
@@ -187,8 +218,10 @@ def sync_folder(folder: Path) -> None:
 def folder(path: Path, mode: int, uid: int = -1, gid: int = -1) -> Path:
     """The folder with exactly this mode, made when missing; its parent must exist.
 
-    `uid` and `gid` -1 leave its owner as it is.
+    `uid` and `gid` -1 leave its owner as it is. Raises ProgramError when a link is in its place.
     """
+    if path.is_symlink():
+        raise ProgramError(f"{path} is a link; find out who made it, and put a folder in its place")
     path.mkdir(mode=mode, exist_ok=True)
     os.chown(path, uid, gid)
     path.chmod(mode)

@@ -51,9 +51,10 @@ def command(folder: str, kind: Kind, socket: Path, without: Iterable[str] = ()) 
     """One pass over one folder, but for the paths `without`.
 
     `mirror` makes it the same here, `late` only adds and never takes a newer file's place, `dry`
-    only counts.
+    only counts. Devices are nobody's data, and sockets and pipes are made anew by who uses them.
     """
-    words = ["rsync", "-aHAX", "--numeric-ids", f"--timeout={WAIT}"]
+    words = ["rsync", "-aHAX", "--no-devices", "--no-specials", "--numeric-ids"]
+    words += [f"--timeout={WAIT}"]
     words += ["--update"] if kind == "late" else ["--delete"]
     words += ["--dry-run", "--stats"] if kind == "dry" else []
     if folder == str(state.DATA):

@@ -54,7 +54,7 @@ def boot() -> None:
     """Before anything that uses /data."""
     role = state.role()
     if role == "throwaway":  # has no volume, and is to show that all of it runs
-        mount(str(state.DATA), "--bind")
+        mount(str(state.DATA), "--options=bind,nodev,nosuid")
     elif role == "primary" and RECORD.exists():
         mount_volume(RECORD.read_text().strip())
     else:

@@ -8,6 +8,7 @@ And Docker leaves a container alone that was ended with `docker kill`.
 
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -112,11 +113,22 @@ def look(restarts: Restarts) -> None:
     for item in ended():
         name = item["Names"][0].removeprefix("/")
         if restarts.due(name, time.monotonic()):
+            if links := linked(item):
+                print(f"<3>{name}: not started, {links[0]} is a link now", file=sys.stderr)
+                continue
             print(f"{name}: {item['Status']}; starting it again", flush=True)
             try:
                 docker("POST", f"/containers/{item['Id']}/start")
             except OSError as error:
                 print(f"{name}: {error}", file=sys.stderr, flush=True)
+
+
+def linked(item: dict[str, Any]) -> list[str]:
+    """What the container would be shown that is found through a link: Docker follows it anew at
+    each start, and another server may have sent it since the app's unit looked."""
+    mounts = item.get("Mounts") or []
+    shown = [mount["Source"] for mount in mounts if mount["Type"] == "bind"]
+    return [path for path in shown if os.path.realpath(path) != path]
 
 
 def main() -> None:

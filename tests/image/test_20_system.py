@@ -156,3 +156,9 @@ def test_host_name(sh: Shell, expect: Expected) -> None:
 def test_our_programs_are_unchanged(sh: Shell, tree: Path) -> None:
     for name in ("etc/bakehouse/server.json",):
         assert sh("cat", f"/{name}") == (tree / name).read_text()
+
+
+def test_data_has_no_devices_and_gives_nobody_elses_rights(sh: Shell) -> None:
+    """Its files come from apps, and from the server that this one replaces."""
+    options = sh("findmnt --noheadings --output OPTIONS --target /data").strip().split(",")
+    assert {"nosuid", "nodev"} <= set(options)

@@ -244,6 +244,19 @@ def test_a_file_survives_and_keeps_its_owner(server: Machine, tmp_path: Path) ->
     assert owner == "65532:65532\n"
 
 
+def test_a_volume_that_is_a_link_is_refused(server: Machine) -> None:
+    """As root on the server that is replaced could send it."""
+    folder = "cd /data/apps/guestbook"
+    server.run(f"systemctl stop {APP} && {folder} && mv uploads away && ln -s / uploads")
+    try:
+        refused = server.run("python3 -IB -m bakehouse.apps start guestbook", check=False)
+        assert refused.code == 1
+        assert "its volume /data/apps/guestbook/uploads leads to / by a link" in refused.stderr
+        assert running(server) == set()
+    finally:
+        server.run(f"{folder} && rm uploads && mv away uploads && systemctl start {APP}")
+
+
 def test_a_missing_secret_is_named_and_a_delivered_one_is_the_apps_alone(server: Machine) -> None:
     facts = "/etc/bakehouse/server.json"
     changed = json.loads(server.run(f"cat {facts}").stdout)

@@ -179,6 +179,88 @@ def test_a_backup_over_ssh_can_be_restored(primary: Machine) -> None:
     assert primary.run("cat /data/apps/guestbook/uploads/a").stdout == "picture\n"
 
 
+def test_a_database_that_its_app_calls_a_template_is_dumped_and_restored(primary: Machine) -> None:
+    """An app owns its database, and may set this of it; without a word it was in no backup."""
+    rows = "CREATE TABLE hidden (n int); INSERT INTO hidden VALUES (7);"
+    primary.run(f"{ADMIN} guestbook", stdin=f"{rows} ALTER TABLE hidden OWNER TO guestbook;")
+    try:
+        primary.run(
+            f"{ADMIN} postgres",
+            stdin="SET ROLE guestbook; ALTER DATABASE guestbook IS_TEMPLATE true;"
+            " ALTER DATABASE guestbook SET local_preload_libraries = nowhere;"
+            " ALTER DATABASE guestbook SET default_transaction_read_only = on;",
+        )
+        primary.run("systemctl restart bakehouse-databases")
+        backup(primary)
+    finally:
+        primary.run(
+            f"{ADMIN} postgres",
+            stdin="ALTER DATABASE guestbook IS_TEMPLATE false; ALTER DATABASE guestbook RESET ALL;",
+        )
+    archive = archives(primary)[-1]
+    primary.run(f"{ADMIN} guestbook", stdin="DROP TABLE hidden;")
+    restore = "pg_restore --clean --if-exists -h /run/postgresql -U postgres -d guestbook"
+    place = "var/lib/bakehouse/dumps/guestbook.dump"
+    primary.run(f"{BORG} extract --stdout ::{archive} {place} | {restore}")
+    query = "SELECT n, tableowner FROM hidden, pg_tables WHERE tablename = 'hidden'"
+    assert primary.run(f"{ADMIN} guestbook", stdin=query).stdout == "7|guestbook\n"
+    primary.run(f"{ADMIN} guestbook", stdin="DROP TABLE hidden;")
+    pings(primary)
+
+
+def test_a_database_that_is_not_there_is_missed_and_the_rest_is_safe(primary: Machine) -> None:
+    """No whole archive is thinned out for one that lacks a database."""
+    backup(primary)
+    whole = archives(primary)
+    facts = primary.run(f"cat {FACTS}").stdout
+    changed = json.loads(facts)
+    changed["postgres"]["databases"].append({"name": "no", "owner": "no", "extensions": []})
+    pings(primary)
+    try:
+        primary.run(f"cat >{FACTS}", stdin=json.dumps(changed))
+        told = failing(primary)
+    finally:
+        primary.run(f"cat >{FACTS}", stdin=facts)
+    assert "a partial archive made, but without the database no: it is not there" in told
+    assert pings(primary) == ["/ping/1/start?from=test", "/ping/1/fail?from=test"]
+    assert not json.loads(primary.run("cat /data/state/backup.json").stdout)["ok"]
+    *others, newest = archives(primary)
+    assert others == whole
+    assert newest.endswith("-partial")
+    assert "var/lib/bakehouse/dumps/guestbook.dump" in contents(primary, newest)
+    primary.run(f"{BORG} delete ::{newest}")
+    backup(primary)
+    pings(primary)
+
+
+def test_a_lock_that_an_app_holds_costs_its_own_dump_alone(primary: Machine) -> None:
+    """With less patience than ten minutes; the dump of before stays the newest whole one."""
+    backup(primary)
+    whole = archives(primary)
+    primary.run(f"{ADMIN} guestbook", stdin="CREATE TABLE held ();")
+    locking = "BEGIN; LOCK TABLE held; SELECT pg_sleep(120)"
+    primary.run(f"systemd-run --quiet --collect --unit=locks {ADMIN} guestbook -c '{locking}'")
+    program = (
+        "import sys; from bakehouse import backup, dumps; dumps.PATIENCE = 2;"
+        " sys.argv = ['backup', 'create']; backup.main()"
+    )
+    try:
+        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        wait = f'until [ "$({ADMIN} -c "{sleeping}")" = 1 ]; do sleep 0.1; done'
+        primary.run("timeout 30 sh -s", stdin=wait)
+        done = primary.run(f'/usr/bin/python3 -IB -c "{program}"', check=False)
+        assert "without the database guestbook: pg_dump failed" in done.stderr
+    finally:
+        primary.run(f"{ADMIN} guestbook", stdin=f"{END_LOCK} DROP TABLE held;")
+    *others, newest = archives(primary)
+    assert others == whole
+    names = contents(primary, newest)
+    assert "var/lib/bakehouse/dumps/postgres.dump" in names
+    assert "var/lib/bakehouse/dumps/guestbook.dump" not in names
+    primary.run(f"{BORG} delete ::{newest}")
+    pings(primary)
+
+
 def test_a_new_server_begins_with_the_newest_backup(
     primary: Machine, place: Lab, hobby: Describe
 ) -> None:

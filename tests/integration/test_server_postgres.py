@@ -232,6 +232,91 @@ def test_an_app_cannot_borrow_the_administrators_rights(primary: Machine) -> Non
     ask(primary, "DROP FUNCTION format(text, text); ALTER DATABASE guestbook RESET search_path;")
 
 
+def test_an_app_cannot_keep_the_administrator_out_of_its_database(primary: Machine) -> None:
+    """Whatever it sets for its own database, also while that has to be changed."""
+    facts = primary.run("cat /etc/bakehouse/server.json").stdout
+    wanted = facts.replace('"extensions": []', '"extensions": ["pg_trgm"]')
+    assert wanted != facts
+    settings = (
+        *("default_transaction_read_only = on", "statement_timeout = '1ms'", "role = guestbook"),
+        *("lock_timeout = '1ms'", "transaction_timeout = '1ms'", "client_encoding = 'LATIN1'"),
+        *("idle_session_timeout = '1ms'", "default_table_access_method = nowhere"),
+        "local_preload_libraries = nowhere",
+    )
+    traps = "".join(f"ALTER DATABASE guestbook SET {setting}; " for setting in settings)
+    try:
+        primary.run(
+            f"{ADMIN} postgres",
+            stdin="SET ROLE guestbook; ALTER DATABASE guestbook IS_TEMPLATE true;"
+            f" BEGIN; {traps} COMMIT;",
+        )
+        primary.run("cat >/etc/bakehouse/server.json", stdin=wanted)
+        primary.run("systemctl restart bakehouse-databases")
+    finally:
+        primary.run(
+            ADMIN,
+            stdin="ALTER DATABASE guestbook RESET ALL; ALTER DATABASE guestbook IS_TEMPLATE false;",
+        )
+        primary.run("cat >/etc/bakehouse/server.json", stdin=facts)
+        primary.run("systemctl restart bakehouse-databases")
+        console(primary, "RECONNECT")
+    query = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_trgm'"
+    assert primary.run(f"{ADMIN} guestbook", stdin=query).stdout == "1\n"
+
+
+def test_one_database_that_fails_keeps_no_other_from_being_made(primary: Machine) -> None:
+    facts = json.loads(primary.run("cat /etc/bakehouse/server.json").stdout)
+    wrong = {"name": "aaa", "owner": "aaa", "extensions": ["no_such_thing"]}
+    right = {"name": "zzz", "owner": "zzz", "extensions": []}
+    databases = [wrong, *facts["postgres"]["databases"], right]
+    changed = {**facts, "postgres": {**facts["postgres"], "databases": databases}}
+    try:
+        primary.run("cat >/etc/bakehouse/server.json", stdin=json.dumps(changed))
+        refused(primary, "systemctl restart bakehouse-databases")
+        log = primary.run("journalctl -u bakehouse-databases -o cat -n 10 --no-pager").stdout
+        assert (
+            'all databases are as declared but aaa: Postgres refused: ERROR: extension "no_' in log
+        )
+    finally:
+        primary.run("cat >/etc/bakehouse/server.json", stdin=json.dumps(facts))
+        primary.run("systemctl restart bakehouse-databases")
+    query = "SELECT datname FROM pg_database WHERE datname IN ('aaa', 'zzz') ORDER BY 1"
+    assert primary.run(ADMIN, stdin=query).stdout == "aaa\nzzz\n"
+    primary.run(ADMIN, stdin="DROP DATABASE aaa;")
+    primary.run(ADMIN, stdin="DROP DATABASE zzz;")
+
+
+def test_a_row_that_an_app_holds_keeps_nobody_waiting(primary: Machine) -> None:
+    """What is right already is only looked at."""
+    held = "BEGIN; ALTER DATABASE guestbook CONNECTION LIMIT 90; SELECT pg_sleep(60)"
+    words = f"{ADMIN} -c 'SET ROLE guestbook' -c '{held}'"
+    primary.run(f"systemd-run --quiet --collect --unit=holding {words}")
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    try:
+        wait = f'until [ "$({ADMIN} -c "{sleeping}")" = 1 ]; do sleep 0.1; done'
+        primary.run("timeout 30 sh -s", stdin=wait)
+        primary.run("timeout 9 systemctl restart bakehouse-databases")
+    finally:
+        end = sleeping.replace("count(*)", "pg_terminate_backend(pid, 5000)")
+        primary.run(ADMIN, stdin=end)
+
+
+def test_a_login_that_no_server_made_is_refused(primary: Machine) -> None:
+    """As root on the server that is replaced could send it."""
+    before, environment = (primary.run(f"cat {path}").stdout for path in (STATE, ENVIRONMENT))
+    wrong = json.loads(before)
+    wrong["roles"]["guestbook"]["password"] = "x\nLD_PRELOAD=/data/x.so"
+    try:
+        primary.run(f"cat >{STATE}", stdin=json.dumps(wrong))
+        refused(primary, "systemctl restart bakehouse-databases")
+        log = primary.run("journalctl -u bakehouse-databases -o cat -n 10 --no-pager").stdout
+        assert "the role 'guestbook' is no login that a server of ours made" in log
+        assert primary.run(f"cat {ENVIRONMENT}").stdout == environment
+    finally:
+        primary.run(f"cat >{STATE}", stdin=before)
+        primary.run("systemctl restart bakehouse-databases")
+
+
 def test_an_extension_that_is_not_there_is_told(primary: Machine) -> None:
     facts = primary.run("cat /etc/bakehouse/server.json").stdout
     wrong = facts.replace('"extensions": []', '"extensions": ["no_such_thing"]')

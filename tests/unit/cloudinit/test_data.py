@@ -34,8 +34,15 @@ def test_with_a_volume_nothing_uses_data_before_it_is_mounted(plan: ImagePlan) -
         assert "After=bakehouse-data.service" in condition
 
 
-def test_without_a_volume_nothing_waits_for_one(plan: ImagePlan) -> None:
+def test_without_a_volume_nothing_waits_for_one_and_data_has_its_limits(plan: ImagePlan) -> None:
     for strategy in ("replica", "none"):
         part = data.part(replace(plan, data=Data(strategy, ())))
-        assert part.enable == ()
-        assert [file.path for file in part.files] == ["/etc/tmpfiles.d/bakehouse.conf"]
+        assert part.enable == ("data.mount",)
+        files = {file.path: file.content for file in part.files}
+        assert set(files) == {
+            "/etc/tmpfiles.d/bakehouse.conf",
+            "/etc/systemd/system/data.mount",
+        }
+        unit = files["/etc/systemd/system/data.mount"]
+        assert "What=/data\nWhere=/data\n" in unit
+        assert "Options=bind,nosuid,nodev\n" in unit

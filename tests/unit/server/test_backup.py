@@ -7,6 +7,8 @@ import signal
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -150,17 +152,16 @@ def test_no_dump_begins_on_a_full_disk(
     commands: list[list[str]] = []
     monkeypatch.setattr(dumps, "DUMPS", tmp_path / "dumps")
     monkeypatch.setattr(dumps, "LEAST", 1 << 80)
-    monkeypatch.setattr(
-        state, "psql", lambda _, query: "12\n" if "size" in query else "guestbook\na/b\n"
-    )
+    monkeypatch.setattr(state, "psql", postgres("t|UTF8|guestbook", "t|UTF8|a/b"))
 
-    def ended(command: list[str], **_: Any) -> tuple[int, str]:
+    def ended(command: list[str], *_: Any, **__: Any) -> tuple[int, str]:
         commands.append(command)
         return 0, ""
 
     monkeypatch.setattr(dumps, "ended", ended)
     try:
-        with dumps.dumps({"version": 17}, watching=watching):
+        with dumps.dumps(DECLARED, watching=watching) as lacking:
+            assert lacking == []
             assert (tmp_path / "dumps").is_dir()
             assert not watching
     except ProgramError as error:
@@ -172,8 +173,129 @@ def test_no_dump_begins_on_a_full_disk(
 
 def test_a_command_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dumps, "ended", lambda *_, **__: (1, "no such database\n"))
-    with pytest.raises(ProgramError, match=r"^pg_dump failed: no such database$"):
-        dumps.checked(["/usr/bin/pg_dump"], lambda: None)
+    why = dumps.failure(["/usr/bin/pg_dump"], 17, lambda: None)
+    assert why == "pg_dump failed: no such database"
+    monkeypatch.setattr(dumps, "ended", lambda *_, **__: (1, "LOCK TABLE a, " * 99999))
+    assert len(dumps.failure(["/usr/bin/pg_dump"], 17, lambda: None)) < outcomes.SHOWN
+
+
+def postgres(*rows: str) -> Callable[..., str]:
+    """In the place of psql: what it says of these databases."""
+    return lambda _, query: "12\n" if "size" in query else "".join(f"{row}\n" for row in rows)
+
+
+class Dumping:
+    """Dumps by programs that write half a file each, and of which some fail."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, *rows: str) -> None:
+        self.failing: set[str] = set()
+        self.ran: list[list[str]] = []
+        self.environments: list[dict[str, str]] = []
+        self.made: list[str] = []
+        patch.setattr(dumps, "DUMPS", folder / "dumps")
+        patch.setattr(dumps, "ended", self.ended)
+        patch.setattr(state, "psql", postgres(*rows))
+
+    def ended(self, command: list[str], environment: dict[str, str], **_: Any) -> tuple[int, str]:
+        self.ran.append(command)
+        self.environments.append(environment)
+        (file,) = (word.partition("=")[2] for word in command if word.startswith("--file="))
+        Path(file).write_text("half")
+        failed = Path(file).stem in self.failing
+        return (1, "canceling statement due to statement timeout") if failed else (0, "")
+
+    def run(self) -> list[str]:
+        with dumps.dumps(DECLARED, watching=False) as lacking:
+            self.made = sorted(path.name for path in dumps.DUMPS.iterdir())
+            return lacking
+
+
+DECLARED: dict[str, Any] = {"version": 17, "databases": [{"name": "guestbook"}]}
+
+
+def test_a_database_that_cannot_be_dumped_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its half of a dump is no dump; nobody may take it for one."""
+    dumping = Dumping(tmp_path, monkeypatch, "t|UTF8|guestbook", "t|UTF8|postgres", "t|LATIN1|z")
+    dumping.failing = {"guestbook"}
+    (why,) = dumping.run()
+    assert why == "guestbook: pg_dump failed: canceling statement due to statement timeout"
+    assert dumping.made == ["globals.sql", "postgres.dump", "z.dump"]
+    assert "--encoding=LATIN1" in dumping.ran[2]
+    assert not dumps.DUMPS.exists()
+
+
+def test_a_dump_has_our_settings_and_does_not_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumping = Dumping(tmp_path, monkeypatch, "t|UTF8|guestbook")
+    assert dumping.run() == []
+    assert "--lock-wait-timeout=600000" in dumping.ran[0]
+    assert "-c default_transaction_read_only=off" in dumping.environments[0]["PGOPTIONS"]
+    monkeypatch.setattr(state, "psql", raising(ProgramError("Postgres refused")))
+    dumps.end_waiting(17)  # the dump itself tells
+
+
+def test_a_declared_database_that_is_away_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dumping = Dumping(tmp_path, monkeypatch, "t|UTF8|postgres", "f|UTF8|retired")
+    assert dumping.run() == ["guestbook: it is not there"]
+    assert dumping.made == ["globals.sql", "postgres.dump"]
+    assert "<4>retired is not dumped: it takes no connections" in capsys.readouterr().err
+    dumping = Dumping(tmp_path, monkeypatch, "f|UTF8|guestbook")
+    assert dumping.run() == ["guestbook: it takes no connections"]
+
+
+def test_no_database_is_left_out_for_what_its_owner_calls_it() -> None:
+    """`IS_TEMPLATE` is for an owner to set."""
+    for query in (dumps.LISTED, dumps.SIZE):
+        assert "istemplate" not in query
+        assert "NOT IN ('template0', 'template1')" in query
+
+
+def test_without_the_roles_there_is_no_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumping = Dumping(tmp_path, monkeypatch, "t|UTF8|guestbook")
+    dumping.failing = {"globals"}
+    with pytest.raises(ProgramError, match="pg_dumpall failed"):
+        dumping.run()
+
+
+@pytest.mark.parametrize("lacking", [[], ["shop: pg_dump failed: no", "wiki: it is not there"]])
+def test_an_archive_without_a_database_takes_no_whole_ones_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: list[str]
+) -> None:
+    """Neither is one thinned out for it, nor would a restore begin with it."""
+    ran: list[list[str]] = []
+    borg = {**BORG, "paths": [], "repository": "/mnt/b", "keep": {"daily": 7}}
+    facts = {**FACTS, "borg": borg, "data": {"paths": []}}
+    monkeypatch.setattr(backup, "borg_environment", lambda *_: {})
+    monkeypatch.setattr(backup, "ensure_repository", lambda *_: None)
+    monkeypatch.setattr(backup, "remember", lambda *_: None)
+    monkeypatch.setattr(backup, "run_borg", lambda words, *_: ran.append(words))
+    monkeypatch.setattr(backup, "dumps", lambda *_, **__: nullcontext(lacking))
+    monkeypatch.setattr(backup, "archive_paths", lambda *_: [str(tmp_path)])
+    monkeypatch.setattr(state, "role", lambda: "primary")
+    why = ""
+    try:
+        backup.create(facts, borg)
+    except ProgramError as error:
+        why = str(error)
+    (archive,) = (word for word in ran[0] if word.startswith("::"))
+    pattern = ran[1][2].removeprefix("--glob-archives=")
+    assert [words[0] for words in ran] == ["create", "prune", "compact"]
+    assert fnmatchcase(archive[2:], pattern)
+    assert fnmatchcase(archive[2:], backup.ours("hobby")) is (lacking == [])
+    assert pattern.endswith("-partial") is (lacking != [])
+    assert why == (
+        "a partial archive made, but without the database shop: pg_dump failed: no; without the"
+        " database wiki: it is not there"
+        if lacking
+        else ""
+    )
 
 
 def test_a_signal_is_an_exception_once(monkeypatch: pytest.MonkeyPatch) -> None:

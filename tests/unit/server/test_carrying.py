@@ -92,6 +92,9 @@ def test_a_late_pass_takes_nothing_away() -> None:
     assert "--delete" in mirror
     assert "--exclude=/postgres" in mirror
     assert mirror[-2:] == ["peer:/data/", "/data/"]
+    for words in (late, mirror, sync.command("/data", "dry", Path("/s"))):
+        assert words.index("-aHAX") < words.index("--no-devices")  # which -a would bring
+        assert "--no-specials" in words
     assert "--exclude=/postgres" not in sync.command("/srv/mail", "mirror", Path("/s"))
 
 

@@ -1,6 +1,9 @@
 """Files written whole or not at all."""
 
+import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,12 +43,53 @@ def test_folder_puts_its_mode_right(tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o7777 == 0o700
 
 
+def test_a_link_is_no_folder_of_ours(tmp_path: Path) -> None:
+    """/data/state comes from another server; what it leads to would get our files and our mode."""
+    (tmp_path / "etc").mkdir(mode=0o755)
+    (tmp_path / "state").symlink_to("etc")
+    with pytest.raises(ProgramError, match="state is a link"):
+        state.folder(tmp_path / "state", 0o700)
+    assert (tmp_path / "etc").stat().st_mode & 0o7777 == 0o755
+
+
 def test_a_missing_or_damaged_fact_is_told(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match="does not exist"):
         state.read_json(tmp_path / "boot.json")
     (tmp_path / "boot.json").write_text("{")
     with pytest.raises(ProgramError, match="damaged"):
         state.read_json(tmp_path / "boot.json")
+
+
+def test_our_sessions_have_our_settings() -> None:
+    """A database's owner may set these for whoever connects; an option of the connection wins."""
+    options = state.environment(17)["PGOPTIONS"]
+    for name, value in (
+        ("search_path", ""),
+        ("role", "none"),
+        ("default_transaction_read_only", "off"),
+        ("default_transaction_isolation", r"read\ committed"),
+        ("statement_timeout", "0"),
+        ("lock_timeout", "10s"),
+        ("transaction_timeout", "0"),
+        ("local_preload_libraries", ""),
+    ):
+        assert f"-c {name}={value}" in re.split(r"(?<!\\) (?=-c )", options), name
+
+
+def test_an_older_postgres_is_not_asked_for_what_it_does_not_know() -> None:
+    assert "transaction_timeout" not in state.environment(16)["PGOPTIONS"]
+
+
+def test_psql_has_our_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+
+    def run(words: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
+        given.append(more["env"]["PGOPTIONS"])
+        return subprocess.CompletedProcess(words, 0, "1\n", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert state.psql(17, "SELECT 1") == "1\n"
+    assert given == [state.environment(17)["PGOPTIONS"]]
 
 
 @pytest.mark.parametrize(
