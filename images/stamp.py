@@ -48,19 +48,23 @@ def find(spec_file: Path, home: Home) -> Built | None:
 
 
 def looks(paths: Iterable[Path]) -> Looks:
-    """What these files look like now. Raises OSError for one that is not there."""
-    return {str(path.absolute()): _look(path) for path in paths}
+    """What these files look like now; nothing at all when one is not there, as a lock that the
+    build is yet to make."""
+    try:
+        return {str(path.absolute()): _look(path) for path in paths}
+    except OSError:
+        return {}
 
 
 def keep(built: Built, spec_file: Path, seen: Looks, home: Home, began: int) -> None:
     """Stamp an image with what all that was read for it looked like; the reading was after `began`
     (Unix time in ns), the looking before the bake.
 
-    Does nothing when one of them changed since, or the store cannot be written.
+    Does nothing when it is not known of all, one changed since, or the store cannot be written.
     """
-    ctimes = (ctime for look in seen.values() for ctime in look[3::5])
+    ctimes = [ctime for look in seen.values() for ctime in look[3::5]]
     with suppress(OSError):  # a stamp only saves time
-        if max(ctimes) < began - TICK and _same(seen):
+        if ctimes and max(ctimes) < began - TICK and _same(seen):
             write_whole(home.images / built.image.id / _name(spec_file), json.dumps(seen))
 
 

@@ -73,14 +73,11 @@ class Bakery:
         """What a build does that finds its image; `began` is now, unless given."""
         began = time.time_ns() + 2 * stamp.TICK if began is None else began
         model = read(self.spec)
-        seen = stamp.looks(inputs(model, self.spec)) if self.locked() else {}
+        seen = stamp.looks(inputs(model, self.spec))
         built = find_existing(model, self.spec, self.home)
         if built:
             stamp.keep(built, self.spec, seen, self.home, began)
         return built
-
-    def locked(self) -> bool:
-        return lock_path(self.spec).exists()
 
     def stamped(self) -> bool:
         return stamp.find(self.spec, self.home) is not None
@@ -200,6 +197,17 @@ def test_another_copy_of_our_source_looks_for_itself(
 ) -> None:
     monkeypatch.setattr(stamp, "PROJECT", tmp_path / "next-release")
     assert not bakery.stamped()
+
+
+def test_without_a_lock_there_is_nothing_to_stamp(bakery: Bakery) -> None:
+    built = stamp.find(bakery.spec, bakery.home)
+    [mark] = bakery.home.images.glob("*/stamp-*.json")
+    mark.unlink()
+    lock_path(bakery.spec).unlink()
+    assert built and bakery.build() is None
+    seen = stamp.looks(inputs(read(bakery.spec), bakery.spec))
+    stamp.keep(built, bakery.spec, seen, bakery.home, time.time_ns() + 2 * stamp.TICK)
+    assert not mark.exists()
 
 
 def test_a_store_that_cannot_be_written_is_no_error(
