@@ -62,9 +62,9 @@ def keep(built: Built, spec_file: Path, seen: Looks, home: Home, began: int) -> 
 
     Does nothing when it is not known of all, one changed since, or the store cannot be written.
     """
-    ctimes = [ctime for look in seen.values() for ctime in look[3::5]]
+    ctimes = (ctime for look in seen.values() for ctime in look[3::5])
     with suppress(OSError):  # a stamp only saves time
-        if ctimes and max(ctimes) < began - TICK and _same(seen):
+        if _same(seen) and max(ctimes) < began - TICK:
             write_whole(home.images / built.image.id / _name(spec_file), json.dumps(seen))
 
 
@@ -82,7 +82,7 @@ def _untouched(file: Path) -> bool:
 
 
 def _same(seen: Looks) -> bool:
-    return all(_look(path) == look for path, look in seen.items())
+    return bool(seen) and all(_look(path) == look for path, look in seen.items())
 
 
 def _look(path: str | Path) -> Look:
