@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ from images.server import (
     hand,
     holding,
     orders,
-    peer,
     pooling,
     record,
     roles,
@@ -29,9 +25,6 @@ from images.server import (
 from images.server.roles import RefusedError, Role
 from images.server.session import Session
 from images.server.state import ProgramError
-
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGdvbGRlbi1vcGVyYXRvci1rZXktZm9yLXRlc3RzLTAx"
-CARD = {"name": "s2", "address": "198.51.100.12", "port": 22, "public": KEY, "host_key": KEY}
 
 
 @pytest.fixture
@@ -202,78 +195,6 @@ def test_the_peer_reads_the_folders_that_are_carried_and_nothing_else(server: Pa
         ("rsync ", "/tmp/rsync "),
     ):
         assert not sending.allowed(good.replace(old, new, 1).split(), folders), (old, new)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"public": KEY + "\nssh-ed25519 more"},
-        {"public": "command=x " + KEY},
-        {"host_key": ""},
-        {"address": "198.51.100.12\n  ProxyCommand x"},
-        {"port": 0},
-        {"name": "a b"},
-        {"ports": {"a": [22]}},
-        {"ports": [1]},
-    ],
-)
-def test_a_card_means_no_more_than_it_says(change: dict[str, Any]) -> None:
-    assert peer.checked(CARD) == CARD
-    with pytest.raises(ProgramError, match="describes no peer"):
-        peer.checked({**CARD, **change})
-
-
-def test_meeting_reads_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("{"))
-    with pytest.raises(ProgramError, match="no JSON"):
-        peer.meet()
-
-
-def test_a_tunnel_to_a_peer_that_stays_away_is_tried_seldom(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries = tmp_path / "tries"
-    monkeypatch.setattr(peer, "TRIES", tries)
-    assert [peer.rest() for _ in range(peer.QUICK + 2)] == [0] * peer.QUICK + [peer.REST] * 2
-    long_ago = time.time() - peer.TOGETHER - 1  # it held for a while
-    os.utime(tries, (long_ago, long_ago))
-    assert peer.rest() == 0
-    tries.write_text("")  # as a killed attempt leaves it
-    assert peer.rest() == 0
-
-
-def test_meeting_again_keeps_an_open_tunnel_and_hastens_one_that_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ran: list[list[str]] = []
-    for name in ("KNOWN", "CONFIG", "RULES", "LET_IN", "CARD", "TRIES", "POSTGRES"):
-        monkeypatch.setattr(peer, name, tmp_path / name)
-    monkeypatch.setattr(peer, "make_key", lambda: None)
-    monkeypatch.setattr(peer, "own_ports", dict)
-    monkeypatch.setattr("images.server.peer.subprocess.run", lambda words, check: ran.append(words))
-
-    def meet() -> str:
-        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(CARD)))
-        peer.meet()
-        return ran[-1][2]
-
-    assert meet() == "restart"
-    peer.POSTGRES.touch()
-    assert meet() == "start"
-    peer.POSTGRES.unlink()
-    peer.TRIES.write_text("99")
-    assert meet() == "restart"
-    assert not peer.TRIES.exists()
-
-
-def test_the_tunnel_leads_each_replica_to_one_of_the_same_app() -> None:
-    card = {"ports": {"shop": [20020], "gone": [20040]}}
-    words = peer.tunnel_command(card, {"shop": [20000, 20001], "new": [20020]}, Path("/given"))
-    assert [word for word in words if word.startswith("-L127")] == [
-        "-L127.0.0.1:30000:127.0.0.1:20020",
-        "-L127.0.0.1:30001:127.0.0.1:20020",
-    ]
-    assert words[-1] == "peer"
 
 
 def test_held_are_new_connections_of_caddy_only() -> None:
