@@ -38,7 +38,8 @@ def isolate() -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
-    run(["mount", "--make-rprivate", "/"])
+    # A slave's mounts stay its own, and what others unmount is not held here until the end.
+    run(["mount", "--make-rslave", "/"])
     run(["mount", "-t", "proc", "proc", "/proc"])
 
 

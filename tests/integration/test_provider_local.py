@@ -135,8 +135,9 @@ def traces(home: Home) -> list[str]:
 
 
 def remains(home: Home) -> list[str]:
-    """The traces that stay: a shared SSH connection takes a moment to end."""
-    deadline = time.monotonic() + 10
+    """The traces that stay: a shared SSH connection takes a moment to end, and where mounts are not
+    shared another process that was isolated meanwhile holds a disk until it ends."""
+    deadline = time.monotonic() + 300
     while (found := traces(home)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return found
